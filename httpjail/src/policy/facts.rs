@@ -1,0 +1,84 @@
+//! What a rule may know about a request.
+
+use std::{fmt, net::IpAddr};
+
+use super::Authority;
+
+/// How the jailed program spoke to the proxy, and how the proxy speaks to the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP inside TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme as it stands in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that a URL of this scheme means when it names none.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The process that opened the connection, as the kernel saw it at `connect()`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id in the initial PID namespace (the thread group's).
+    pub pid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// The kernel's name of the thread, at most 15 bytes; not UTF-8 bytes are replaced.
+    pub comm: String,
+}
+
+/// One request, as the rules see it and as it will be dialled: both come from here alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The method, as sent.
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: Scheme,
+    /// Canonical host, and the port that is dialled.
+    pub authority: Authority,
+    /// The path, `/` at least, without the query.
+    pub path: String,
+    /// What follows the first `?`, without it.
+    pub query: Option<String>,
+    /// The address from which the jailed program connected.
+    pub requester: IpAddr,
+    /// Who opened the connection, where the kernel could tell.
+    pub process: Option<Process>,
+}
+
+impl RequestFacts {
+    /// The absolute URL; the port is left out where it is the scheme's default.
+    pub fn url(&self) -> String {
+        let mut url = format!("{}://{}", self.scheme, self.authority.host());
+        if self.authority.port() != self.scheme.default_port() {
+            url.push_str(&format!(":{}", self.authority.port()));
+        }
+        url.push_str(&self.path);
+        if let Some(query) = &self.query {
+            url.push('?');
+            url.push_str(query);
+        }
+        url
+    }
+}

@@ -1,0 +1,15 @@
+//! What is asked, who asks, and what was decided: pure types, no sockets, files or kernel.
+
+mod decision;
+mod engine;
+mod facts;
+mod gate;
+mod host;
+mod permit;
+
+pub use decision::{Decision, Denial, DenyReason, Limits};
+pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
+pub use facts::{Process, RequestFacts, Scheme};
+pub use gate::Gate;
+pub use host::{Authority, AuthorityError, Host};
+pub use permit::Permitted;

@@ -1,0 +1,5 @@
+//! The proxy: accepts what the kernel side redirects, reads HTTP, asks the gate, forwards.
+
+mod flow;
+
+pub use flow::{Flow, FlowTable, SyntheticNames};
