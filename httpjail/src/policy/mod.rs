@@ -5,6 +5,7 @@ mod engine;
 mod facts;
 mod gate;
 mod host;
+mod names;
 mod permit;
 
 pub use decision::{Decision, Denial, DenyReason, Limits};
@@ -12,4 +13,5 @@ pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
 pub use facts::{Process, RequestFacts, Scheme};
 pub use gate::Gate;
 pub use host::{Authority, AuthorityError, Host};
+pub use names::SyntheticNames;
 pub use permit::Permitted;

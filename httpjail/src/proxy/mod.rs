@@ -2,4 +2,5 @@
 
 mod flow;
 
-pub use flow::{Flow, FlowTable, SyntheticNames};
+pub use crate::policy::SyntheticNames;
+pub use flow::{Flow, FlowTable};
