@@ -92,20 +92,20 @@ pub fn is_bound_to_device(sk: *mut bpf_sock) -> bool {
 /// The local end of a socket as far as it is bound: address (all zero: any) and port.
 #[inline(always)]
 pub fn bound(sk: *mut bpf_sock, is_v4: bool) -> Target {
+    // Both addresses are read before one is chosen: the compiler would otherwise choose between
+    // two offsets, and the verifier allows no arithmetic on a socket's pointer.
     // SAFETY: as in `is_bound_to_device`.
-    unsafe {
-        let port = addr_of!((*sk).src_port).read_volatile();
-        let addr = if is_v4 {
-            Addr::from_v4_word(addr_of!((*sk).src_ip4).read_volatile())
-        } else {
-            let ip = addr_of!((*sk).src_ip6).cast::<u32>();
-            Addr::from_words([
-                ip.read_volatile(),
-                ip.add(1).read_volatile(),
-                ip.add(2).read_volatile(),
-                ip.add(3).read_volatile(),
-            ])
-        };
-        Target { addr, port }
-    }
+    let (port, v4, v6) = unsafe {
+        let ip = addr_of!((*sk).src_ip6).cast::<u32>();
+        let v6 = [
+            ip.read_volatile(),
+            ip.add(1).read_volatile(),
+            ip.add(2).read_volatile(),
+            ip.add(3).read_volatile(),
+        ];
+        let v4 = addr_of!((*sk).src_ip4).read_volatile();
+        (addr_of!((*sk).src_port).read_volatile(), v4, v6)
+    };
+    let addr = if is_v4 { Addr::from_v4_word(v4) } else { Addr::from_words(v6) };
+    Target { addr, port }
 }

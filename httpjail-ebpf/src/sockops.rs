@@ -75,20 +75,21 @@ fn proxied(ctx: &SockOpsContext) -> Option<SocketNote> {
 #[inline(always)]
 fn key(ctx: &SockOpsContext, note: &SocketNote) -> FlowKey {
     let ops = ctx.ops;
+    // Both are read before one is chosen: the compiler would otherwise choose between two
+    // offsets, and the verifier allows no arithmetic on a context.
     // SAFETY: fields of the context, read whole, as the verifier asks.
-    let addr = unsafe {
-        if note.target.addr.v4_word().is_some() {
-            Addr::from_v4_word(addr_of!((*ops).local_ip4).read_volatile())
-        } else {
-            let ip = addr_of!((*ops).local_ip6).cast::<u32>();
-            Addr::from_words([
-                ip.read_volatile(),
-                ip.add(1).read_volatile(),
-                ip.add(2).read_volatile(),
-                ip.add(3).read_volatile(),
-            ])
-        }
+    let (v4, v6) = unsafe {
+        let ip = addr_of!((*ops).local_ip6).cast::<u32>();
+        let v6 = [
+            ip.read_volatile(),
+            ip.add(1).read_volatile(),
+            ip.add(2).read_volatile(),
+            ip.add(3).read_volatile(),
+        ];
+        (addr_of!((*ops).local_ip4).read_volatile(), v6)
     };
+    let is_v4 = note.target.addr.v4_word().is_some();
+    let addr = if is_v4 { Addr::from_v4_word(v4) } else { Addr::from_words(v6) };
     // SAFETY: a helper that only reads the context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     // `local_port` is in host byte order (bpf.h, struct bpf_sock_ops).
