@@ -7,9 +7,9 @@ use super::{
     run_dir::{self, DeadRun},
 };
 use crate::backend::linux::{
+    JailId,
     backstop::Backstop,
     cgroup::{CgroupDir, Hierarchy},
-    maps::JailId,
     parent::{self, Parent},
 };
 
@@ -38,22 +38,23 @@ pub fn cleanup(all: bool) -> Result<Swept, SessionError> {
     if !rustix::process::geteuid().is_root() {
         return Err(SessionError::NotRoot);
     }
-    let hierarchy = Hierarchy::find()?;
+    let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
     let mut swept = Swept { runs: sweep(&hierarchy, None), parents: 0 };
     if !all {
         return Ok(swept);
     }
-    let parents = parent::all(&hierarchy)?;
+    let parents = parent::all(&hierarchy);
     let living = parents.iter().map(|parent| jails_below(parent).len()).sum();
     if living > 0 {
         return Err(SessionError::JailsLive(living));
     }
-    for dir in parents {
-        Backstop::remove(dir.id()).map_err(SessionError::Backstop)?;
-        parent::remove(dir)?;
+    // The keeper at the root stands last: what is shared from it goes first.
+    for path in parents.iter().rev() {
+        parent::remove(path)
+            .map_err(|source| SessionError::Remove { path: path.clone(), source })?;
         swept.parents += 1;
     }
-    Backstop::remove_all().map_err(SessionError::Backstop)?;
+    Backstop::remove_all()?;
     Ok(swept)
 }
 
@@ -72,7 +73,7 @@ pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
             swept += 1;
         }
     }
-    let orphans = parent.map(|parent| jails_below(parent.dir())).unwrap_or_default();
+    let orphans = parent.map(|parent| jails_below(parent.dir().path())).unwrap_or_default();
     for (id, path) in orphans {
         if !run_dir::exists(&id) && end_jail(hierarchy, parent, &path) {
             swept += 1;
@@ -104,8 +105,8 @@ fn end_jail(hierarchy: &Hierarchy, parent: Option<&Parent>, path: &Path) -> bool
 }
 
 /// The jails below a parent, as (run id, cgroup).
-fn jails_below(parent: &CgroupDir) -> Vec<(String, std::path::PathBuf)> {
-    let Ok(entries) = std::fs::read_dir(parent.path()) else { return Vec::new() };
+fn jails_below(parent: &Path) -> Vec<(String, std::path::PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
     entries
         .filter_map(Result::ok)
         .filter_map(|entry| {

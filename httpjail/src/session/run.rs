@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     SessionError,
-    arm::{Armed, Planned},
+    arm::{Armed, Planned, Running},
     reap,
     supervise::{End, Watch},
 };
@@ -16,7 +16,7 @@ pub enum Outcome {
     /// It exited with this status.
     Exited(u8),
     /// It died of this signal.
-    Signaled(u8),
+    Signalled(u8),
     /// `--timeout` killed it.
     TimedOut,
 }
@@ -28,58 +28,53 @@ pub enum Outcome {
 /// When the jail can't be put up (the command has not run then), or can't be served any more (the
 /// jail was ended then).
 pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
-    Planned::check(plan)?.arm()?.start()?.finish()
+    let timeout = plan.timeout;
+    let running = Planned::check(plan)?.arm()?.start()?;
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    sweep(&running);
+    finish(running, deadline)
 }
 
-/// The command runs.
-pub(super) struct Running {
-    armed: Armed,
-    deadline: Option<Instant>,
+/// Removes what dead runs left: off the critical path, the command runs already.
+fn sweep(running: &Running) {
+    let swept = reap::sweep(running.hierarchy(), Some(running.parent()));
+    if swept > 0 {
+        tracing::info!(swept, "removed what dead runs had left");
+    }
+}
+
+/// Waits for the command, then takes the jail down, whatever the wait said.
+fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, SessionError> {
+    let ended = wait(&mut running, deadline);
+    running.close()?;
+    match ended? {
+        End::Exited(status) => Ok(Outcome::Exited(status)),
+        End::Signalled(signal) => Ok(Outcome::Signalled(signal)),
+        End::Overstayed(signal) => {
+            Ok(Outcome::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)))
+        }
+        End::TimedOut => Ok(Outcome::TimedOut),
+        End::ProxyDied => Err(SessionError::ProxyDied),
+    }
+}
+
+fn wait(running: &mut Running, deadline: Option<Instant>) -> Result<End, SessionError> {
+    let inspect = running.take_inspect();
+    let in_jail = |pid| running.holds(pid);
+    let watch = Watch {
+        signals: running.signals(),
+        command: running.command(),
+        proxy: running.proxy(),
+        inspect,
+        in_jail: &in_jail,
+        deadline,
+    };
+    watch.until_end().map_err(SessionError::Wait)
 }
 
 impl Armed {
     /// Lets the command go.
-    fn start(mut self) -> Result<Running, SessionError> {
-        let deadline = self.timeout().map(|timeout| Instant::now() + timeout);
-        self.release()?;
-        // Off the critical path: the command runs already.
-        let swept = reap::sweep(self.hierarchy(), Some(self.parent()));
-        if swept > 0 {
-            tracing::info!(swept, "removed what dead runs had left");
-        }
-        Ok(Running { armed: self, deadline })
-    }
-}
-
-impl Running {
-    /// Waits for the command, then takes the jail down, whatever the wait said.
-    fn finish(mut self) -> Result<Outcome, SessionError> {
-        let ended = self.wait();
-        let closed = self.armed.close();
-        let outcome = match ended? {
-            End::Exited(status) => Outcome::Exited(status),
-            End::Signaled(signal) => Outcome::Signaled(signal),
-            End::TimedOut => Outcome::TimedOut,
-            End::Overstayed(signal) => {
-                Outcome::Signaled(u8::try_from(signal).unwrap_or(u8::MAX))
-            }
-            End::ProxyDied => return Err(SessionError::ProxyDied),
-        };
-        closed?;
-        Ok(outcome)
-    }
-
-    fn wait(&mut self) -> Result<End, SessionError> {
-        let inspect = self.armed.take_inspect();
-        let in_jail = |pid| self.armed.holds(pid);
-        let watch = Watch {
-            signals: self.armed.signals(),
-            command: self.armed.command(),
-            proxy: self.armed.proxy(),
-            inspect,
-            in_jail: &in_jail,
-            deadline: self.deadline,
-        };
-        watch.until_end().map_err(SessionError::Wait)
+    fn start(self) -> Result<Running, SessionError> {
+        self.release()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,7 @@ pub(super) enum End {
     /// The command exited with this status.
     Exited(u8),
     /// The command died of this signal.
-    Signaled(u8),
+    Signalled(u8),
     /// The time was up.
     TimedOut,
     /// It was told to end, and didn't within the grace period.
@@ -37,9 +37,9 @@ pub(super) struct Watch<'a> {
     /// Signals sent to httpjail.
     pub(super) signals: &'a Signals,
     /// The command.
-    pub(super) command: &'a OwnedFd,
+    pub(super) command: BorrowedFd<'a>,
     /// The proxy role.
-    pub(super) proxy: &'a OwnedFd,
+    pub(super) proxy: BorrowedFd<'a>,
     /// The proxy's questions about processes.
     pub(super) inspect: Option<Channel>,
     /// Answers whether a process belongs to the jail.
@@ -96,8 +96,8 @@ impl Watch<'_> {
     /// Waits until something is ready or `limit` has come.
     fn poll(&self, limit: Option<Instant>) -> io::Result<Ready> {
         let mut fds = vec![
-            PollFd::new(self.command, PollFlags::IN),
-            PollFd::new(self.proxy, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.command, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.proxy, PollFlags::IN),
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
         ];
         if let Some(channel) = &self.inspect {
@@ -127,19 +127,19 @@ struct Ready {
 }
 
 /// Reaps the command.
-fn command_end(command: &OwnedFd) -> io::Result<End> {
-    let status = waitid(WaitId::PidFd(command.as_fd()), WaitIdOptions::EXITED)?
+fn command_end(command: BorrowedFd<'_>) -> io::Result<End> {
+    let status = waitid(WaitId::PidFd(command), WaitIdOptions::EXITED)?
         .ok_or_else(|| io::Error::other("the command's status is gone"))?;
     let low_byte = |status: i32| u8::try_from(status & 0xff).unwrap_or(u8::MAX);
     if let Some(code) = status.exit_status() {
         return Ok(End::Exited(low_byte(code)));
     }
     let signal = status.terminating_signal().unwrap_or(libc::SIGKILL);
-    Ok(End::Signaled(low_byte(signal)))
+    Ok(End::Signalled(low_byte(signal)))
 }
 
 /// Sends `signal` to the command; one that has just ended needs it no more.
-fn forward(command: &OwnedFd, signal: i32) {
+fn forward(command: BorrowedFd<'_>, signal: i32) {
     let Some(signal) = Signal::from_named_raw(signal) else { return };
     if let Err(error) = pidfd_send_signal(command, signal) {
         tracing::debug!(%error, "the signal did not reach the command");
@@ -165,8 +165,12 @@ fn timespec(duration: Duration) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        os::fd::OwnedFd,
+        process::{Child, Command},
+    };
+
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    use std::process::{Child, Command};
 
     struct Running(Child, OwnedFd);
 
@@ -190,8 +194,8 @@ mod tests {
         let in_jail = |_| false;
         let watch = Watch {
             signals: &signals,
-            command: &command.1,
-            proxy: &proxy.1,
+            command: command.1.as_fd(),
+            proxy: proxy.1.as_fd(),
             inspect: None,
             in_jail: &in_jail,
             deadline,
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn tells_the_signal_that_killed_the_command() {
         let (command, proxy) = (Running::start("kill -9 $$"), Running::start("exec sleep 60"));
-        assert_eq!(end(&command, &proxy, None), End::Signaled(9));
+        assert_eq!(end(&command, &proxy, None), End::Signalled(9));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::IpAddr,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
 use httpjail_common::{
@@ -71,6 +71,20 @@ impl Maps {
             flows: find(names::FLOWS)?,
             refusals: find(names::REFUSALS)?,
             locals: find(names::LOCALS)?,
+        })
+    }
+
+    /// The same maps, by descriptors of their own.
+    ///
+    /// # Errors
+    ///
+    /// When a descriptor can't be copied.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            jails: self.jails.try_clone()?,
+            flows: self.flows.try_clone()?,
+            refusals: self.refusals.try_clone()?,
+            locals: self.locals.try_clone()?,
         })
     }
 
@@ -178,9 +192,3 @@ fn netns_cookie() -> io::Result<u64> {
 
 /// asm-generic/socket.h.
 const SO_NETNS_COOKIE: libc::c_int = 71;
-
-impl AsFd for Maps {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.jails.as_fd()
-    }
-}
