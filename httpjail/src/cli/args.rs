@@ -79,7 +79,7 @@ pub(super) struct RunArgs {
     pub(super) js_file: Option<PathBuf>,
 
     /// Print what the rule says about one request, and run nothing
-    #[arg(long, value_names = ["METHOD", "URL"], num_args = 1..=2, conflicts_with = "command")]
+    #[arg(long, value_name = "[METHOD] URL", num_args = 1..=2, conflicts_with = "command")]
     pub(super) test: Option<Vec<String>>,
 
     /// Append one line for each request: time, + or -, method, URL
@@ -122,4 +122,153 @@ pub(super) struct Verbose {
     /// Say more on standard error: -v info, -vv debug, -vvv trace (RUST_LOG wins)
     #[arg(short, long, action = ArgAction::Count)]
     pub(super) verbose: u8,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["httpjail"].iter().chain(words))
+    }
+
+    fn command(words: &[&str]) -> Vec<String> {
+        let cli = parse(words).unwrap();
+        assert!(cli.action.is_none(), "{words:?}");
+        cli.run.command.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn leaves_the_command_untouched() {
+        for (words, expected) in [
+            (&["true"][..], &["true"][..]),
+            (&["--", "true"], &["true"]),
+            (&["-v", "curl", "-v", "--js", "x"], &["curl", "-v", "--js", "x"]),
+            (&["--js", "x", "--", "curl", "-sI", "u"], &["curl", "-sI", "u"]),
+            (&["sh", "-c", "a", "--", "b"], &["sh", "-c", "a", "--", "b"]),
+            (&["--", "sh", "--", "b"], &["sh", "--", "b"]),
+            (&["--", "--js"], &["--js"]),
+            (&["env", "--help"], &["env", "--help"]),
+            (&["env", "-V"], &["env", "-V"]),
+            (&["env", ""], &["env", ""]),
+            (&["--", "cleanup"], &["cleanup"]),
+            (&["--", "cleanup", "--all"], &["cleanup", "--all"]),
+            (&["sudo", "cleanup"], &["sudo", "cleanup"]),
+            (&["help"], &["help"]),
+        ] {
+            assert_eq!(command(words), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn knows_cleanup_by_its_bare_name() {
+        for (words, expected) in
+            [(&["cleanup"][..], false), (&["cleanup", "--all"], true), (&["cleanup", "-v"], false)]
+        {
+            let Some(Action::Cleanup { all, .. }) = parse(words).unwrap().action else {
+                panic!("{words:?}");
+            };
+            assert_eq!(all, expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn reads_every_option() {
+        let run = parse(&[
+            "--js-file",
+            "r.js",
+            "--request-log",
+            "log",
+            "--timeout",
+            "1.5",
+            "--upstream-ca",
+            "a",
+            "--upstream-ca",
+            "b",
+            "--resolve",
+            "a.test=::1",
+            "--resolve",
+            "b.test=[::1]",
+            "--allow-private=10.0.0.0/8",
+            "--allow-private",
+            "-vv",
+            "-v",
+            "cmd",
+        ])
+        .unwrap()
+        .run;
+        assert_eq!(run.js_file, Some("r.js".into()));
+        assert_eq!(run.request_log, Some("log".into()));
+        assert_eq!(run.timeout.unwrap().0.as_millis(), 1500);
+        assert_eq!(run.upstream_ca, [PathBuf::from("a"), "b".into()]);
+        assert_eq!(run.resolve.len(), 2);
+        let net = PrivateRange::Net("10.0.0.0/8".parse().unwrap());
+        assert_eq!(run.allow_private, [net, PrivateRange::All]);
+        assert_eq!(run.verbose.verbose, 3);
+        assert_eq!(run.command, ["cmd"]);
+    }
+
+    #[test]
+    fn takes_a_rule_that_starts_with_a_hyphen() {
+        assert_eq!(parse(&["--js", "-1", "cmd"]).unwrap().run.js.unwrap(), "-1");
+    }
+
+    #[test]
+    fn takes_one_or_two_words_after_test() {
+        for words in [&["--test", "u"][..], &["--test", "POST", "u"], &["--test", "POST u"]] {
+            let run = parse(words).unwrap().run;
+            assert_eq!(run.test.unwrap(), &words[1..]);
+            assert!(run.command.is_empty());
+        }
+        assert!(parse(&["--test", "u", "--js", "true"]).unwrap().run.js.is_some());
+    }
+
+    #[test]
+    fn refuses_what_is_unclear() {
+        for words in [
+            &["--bogus", "cmd"][..],
+            &["--js", "a", "--js-file", "b", "cmd"],
+            &["--js", "a", "--js", "b", "cmd"],
+            &["--js"],
+            &["--test"],
+            &["--test", "GET", "u", "cmd"],
+            &["--test", "u", "--", "cmd"],
+            &["--timeout", "0", "cmd"],
+            &["--resolve", "a", "cmd"],
+            &["--allow-private=", "cmd"],
+            &["--allow-private=x", "cmd"],
+            &["cleanup", "--js", "a"],
+            &["cleanup", "more"],
+        ] {
+            assert!(parse(words).is_err_and(|error| error.exit_code() == 2), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn explains_itself() {
+        insta::assert_snapshot!("help", Cli::command().term_width(100).render_help());
+    }
+
+    #[test]
+    fn says_what_was_wrong() {
+        let complaints: Vec<String> = [
+            &["--bogus", "cmd"][..],
+            &["--js", "a", "--js-file", "b", "cmd"],
+            &["--timeout", "0", "cmd"],
+            &["--resolve", "a", "cmd"],
+            &["--allow-private=10.1.2.3/8", "cmd"],
+            &["cleanup", "more"],
+        ]
+        .iter()
+        .map(|words| format!("$ httpjail {}\n{}", words.join(" "), parse(words).unwrap_err()))
+        .collect();
+        insta::assert_snapshot!("complaints", complaints.join("\n"));
+    }
 }

@@ -126,8 +126,16 @@ mod tests {
     #[test]
     fn refuses_unclear_names_and_addresses() {
         for text in [
-            "", "a.test", "=::1", "a.test=", "a.test=b", "a.test=[127.0.0.1]", "1.2.3.4=::1",
-            "a.test=[::1", "a.test=1.2.3.4:80", "a b=::1",
+            "",
+            "a.test",
+            "=::1",
+            "a.test=",
+            "a.test=b",
+            "a.test=[127.0.0.1]",
+            "1.2.3.4=::1",
+            "a.test=[::1",
+            "a.test=1.2.3.4:80",
+            "a b=::1",
         ] {
             assert!(text.parse::<Resolve>().is_err(), "{text}");
         }
@@ -160,7 +168,9 @@ mod tests {
     fn reads_seconds_above_zero_only() {
         assert_eq!("30".parse(), Ok(Timeout(Duration::from_secs(30))));
         assert_eq!("0.25".parse(), Ok(Timeout(Duration::from_millis(250))));
-        for text in ["", "0", "0.0", "-1", "1e9", "inf", "nan", "5s", "+5", "99999999999999999999999"] {
+        for text in
+            ["", "0", "0.0", "-1", "1e9", "inf", "nan", "5s", "+5", "99999999999999999999999"]
+        {
             assert_eq!(text.parse::<Timeout>(), Err(OptionError::Timeout), "{text}");
         }
     }

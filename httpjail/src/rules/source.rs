@@ -33,8 +33,8 @@ impl RuleSource {
         if bytes.len() as u64 > MAX_RULE_BYTES {
             return Err(RuleError::TooLarge { path: path.to_owned(), limit: MAX_RULE_BYTES });
         }
-        let text = String::from_utf8(bytes)
-            .map_err(|_| RuleError::NotText { path: path.to_owned() })?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| RuleError::NotText { path: path.to_owned() })?;
         Ok(Self { name: path.display().to_string(), text })
     }
 
