@@ -35,11 +35,9 @@ impl Proxy {
     ///
     /// When the process can't be made.
     pub(super) fn start(role: ProxyRole, uid: u32, control: Channel) -> io::Result<Self> {
-        let forked = {
-            let plan = RolePlan { name: c"httpjail-proxy", uid: Some(uid), keep: role.descriptors() };
-            // The closure owns nothing: the parent's copy of the role is dropped below.
-            role::fork(&plan, || role.main())?
-        };
+        let plan =
+            RolePlan { name: c"httpjail-proxy", uid: Some(uid), keep: role.descriptors() };
+        let forked = role::fork(&plan, move || role.main())?;
         Ok(Self { role: forked, control, reaped: false })
     }
 

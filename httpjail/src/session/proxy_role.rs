@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::{self, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsRawFd, RawFd, AsFd},
     sync::Arc,
     thread,
 };
@@ -14,11 +14,11 @@ use std::{
 use super::control::{Channel, Ports, Ready, RemoteInspector};
 use crate::{
     backend::linux::flows::Flows,
-    cli::plan::Rules,
     dns,
     policy::Process,
     proxy::{self, Flow, FlowTable},
     record::{LogFile, Recorder},
+    rules::Rules,
     tls, upstream,
 };
 
@@ -47,14 +47,14 @@ pub(super) struct ProxyRole {
 
 impl ProxyRole {
     /// The descriptors that the role keeps across the fork.
-    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
         let mut fds = vec![
-            self.control.as_fd(),
-            self.inspect.as_fd(),
-            self.kill_switch.as_fd(),
-            self.flows.as_fd(),
+            self.control.as_fd().as_raw_fd(),
+            self.inspect.as_fd().as_raw_fd(),
+            self.kill_switch.as_raw_fd(),
+            self.flows.as_fd().as_raw_fd(),
         ];
-        fds.extend(self.log.as_ref().map(AsFd::as_fd));
+        fds.extend(self.log.as_ref().map(|log| log.as_fd().as_raw_fd()));
         fds
     }
 
@@ -100,4 +100,11 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
+}
+
+/// A user id that nobody else has: neither the jailed user nor, as far as can be, the proxies of
+/// other jails, which must not signal or trace each other.
+pub(super) fn uid(jailed: Option<u32>) -> u32 {
+    let own = UID_FIRST + std::process::id() % UID_COUNT;
+    if jailed == Some(own) { UID_FIRST + (own - UID_FIRST + 1) % UID_COUNT } else { own }
 }

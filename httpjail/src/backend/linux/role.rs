@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     panic::{self, AssertUnwindSafe},
 };
 
@@ -14,13 +14,13 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// What a role keeps of the process that it is forked from.
 #[derive(Debug)]
-pub(crate) struct RolePlan<'a> {
+pub(crate) struct RolePlan {
     /// The name in `ps`, at most 15 bytes.
     pub(crate) name: &'static std::ffi::CStr,
     /// User and group id that it lives under, when httpjail runs as root.
     pub(crate) uid: Option<u32>,
     /// The descriptors that it needs. Standard error stays too; all others are closed.
-    pub(crate) keep: Vec<BorrowedFd<'a>>,
+    pub(crate) keep: Vec<RawFd>,
 }
 
 /// A running role.
@@ -32,7 +32,8 @@ pub(crate) struct Role {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Forks `main` off as a role of its own. `main`'s result is its exit status.
+/// Forks `main` off as a role of its own. `main`'s result is its exit status; in the caller it is
+/// dropped, with what it owns.
 ///
 /// Must be called while the process has one thread: the child may then allocate and start threads
 /// of its own.
@@ -41,7 +42,7 @@ pub(crate) struct Role {
 ///
 /// What `fork(2)` or `pidfd_open(2)` says. A role that can't give its privileges up ends with
 /// status 125 before `main` runs.
-pub(crate) fn fork(plan: &RolePlan<'_>, main: impl FnOnce() -> u8) -> io::Result<Role> {
+pub(crate) fn fork(plan: &RolePlan, main: impl FnOnce() -> u8) -> io::Result<Role> {
     // SAFETY: the process has one thread (documented above), so the child's copy of the
     // allocator and of every lock is in a usable state.
     let pid = unsafe { libc::fork() };
@@ -68,7 +69,7 @@ pub(crate) fn fork(plan: &RolePlan<'_>, main: impl FnOnce() -> u8) -> io::Result
 }
 
 /// Gives up what the role doesn't need: terminal, descriptors, user id, capabilities.
-fn shed(plan: &RolePlan<'_>) -> io::Result<()> {
+fn shed(plan: &RolePlan) -> io::Result<()> {
     // Its own session: the terminal's ^C and ^Z are for the command, not for its proxy.
     rustix::process::setsid()?;
     close_others(&plan.keep)?;
@@ -98,7 +99,7 @@ fn become_user(id: u32) -> io::Result<()> {
 
 /// Closes every descriptor but standard error and `keep`; standard input and output become
 /// `/dev/null`, so that the caller's pipes end when the command ends.
-fn close_others(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn close_others(keep: &[RawFd]) -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     for target in [0, 1] {
         // SAFETY: both descriptors are valid; dup2 replaces the target at once.
@@ -107,7 +108,7 @@ fn close_others(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
         }
     }
     drop(null);
-    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
+    let mut kept: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
     kept.sort_unstable();
     kept.dedup();
     let mut from = 3;
