@@ -139,7 +139,7 @@ impl RunPlan {
 
 fn rules(code: Option<&str>, file: Option<&std::path::Path>) -> Result<Rules, RuleError> {
     match (code, file) {
-        (Some(code), _) => Rules::compile(&RuleSource::inline(code.to_owned())),
+        (Some(code), _) => Rules::compile(&RuleSource::inline(code.into())?),
         (None, Some(path)) => Rules::compile(&RuleSource::file(path)?),
         (None, None) => Ok(Rules::Absent),
     }

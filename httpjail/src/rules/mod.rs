@@ -1,11 +1,13 @@
-//! The rules that the user wrote, made into engines.
+//! Rule engines: what the user wrote, as something that judges requests.
 
 mod error;
+mod quickjs;
 mod source;
 
 use std::sync::Arc;
 
 pub use error::RuleError;
+pub use quickjs::Js;
 pub use source::RuleSource;
 
 use crate::policy::{EngineFactory, NoRule, ProcessInspector};
@@ -15,23 +17,26 @@ use crate::policy::{EngineFactory, NoRule, ProcessInspector};
 pub enum Rules {
     /// No rule was given: all is denied.
     Absent,
+    /// A rule in JavaScript.
+    QuickJs(Js),
 }
 
 impl Rules {
-    /// Compiles a rule.
+    /// Checks a rule in JavaScript; nothing of it is run.
     ///
     /// # Errors
     ///
-    /// [`RuleError`] when it isn't JavaScript.
-    pub fn compile(_source: &RuleSource) -> Result<Self, RuleError> {
-        Err(RuleError::Engine { message: "no engine is built in".to_owned() })
+    /// [`RuleError`] with the place of the error.
+    pub fn compile(source: &RuleSource) -> Result<Self, RuleError> {
+        Js::compile(source.name(), source.text()).map(Self::QuickJs)
     }
 
     /// The factory of engines for the worker threads; `processes` answers rules that ask which
     /// program connected.
-    pub fn into_factory(self, _processes: Arc<dyn ProcessInspector>) -> Arc<dyn EngineFactory> {
+    pub fn into_factory(self, processes: Arc<dyn ProcessInspector>) -> Arc<dyn EngineFactory> {
         match self {
             Self::Absent => Arc::new(NoRule),
+            Self::QuickJs(js) => Arc::new(js.with_inspector(processes)),
         }
     }
 }

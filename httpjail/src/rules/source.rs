@@ -1,13 +1,15 @@
-//! Where a rule's text comes from.
+//! Where a rule's text comes from. It is read once, before anything is run.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 use super::RuleError;
 
-/// The most bytes that a rule may have; generated lists of hosts fit many times over.
-const MAX_RULE_BYTES: u64 = 4 << 20;
-
-/// A rule's text, and what to call it in messages.
+/// The text of a rule and the name under which errors speak of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSource {
     name: String,
@@ -15,69 +17,95 @@ pub struct RuleSource {
 }
 
 impl RuleSource {
-    /// A rule from the command line.
-    pub fn inline(code: String) -> Self {
-        Self { name: "--js".to_owned(), text: code }
+    /// A rule from elsewhere.
+    pub fn new(name: &str, text: &str) -> Self {
+        Self { name: name.to_owned(), text: text.to_owned() }
     }
 
-    /// A rule from a file, which is read here, once.
+    /// A rule given on the command line (`--js`).
     ///
     /// # Errors
     ///
-    /// [`RuleError`] when the file can't be read, is too large or isn't UTF-8.
-    pub fn file(path: &Path) -> Result<Self, RuleError> {
-        let failed = |source| RuleError::Read { path: path.to_owned(), source };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(failed)?;
-        file.take(MAX_RULE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 > MAX_RULE_BYTES {
-            return Err(RuleError::TooLarge { path: path.to_owned(), limit: MAX_RULE_BYTES });
+    /// [`RuleError::NotText`] when the argument isn't UTF-8.
+    pub fn inline(code: OsString) -> Result<Self, RuleError> {
+        let name = INLINE.to_owned();
+        match code.into_string() {
+            Ok(text) => Ok(Self { name, text }),
+            Err(_) => Err(RuleError::NotText { name }),
         }
-        let text =
-            String::from_utf8(bytes).map_err(|_| RuleError::NotText { path: path.to_owned() })?;
-        Ok(Self { name: path.display().to_string(), text })
     }
 
-    /// What to call it in messages.
+    /// Reads a rule from a file (`--js-file`).
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read, isn't text, or is longer than 1 MiB.
+    pub fn file(path: &Path) -> Result<Self, RuleError> {
+        let read = |source| RuleError::Read { path: PathBuf::from(path), source };
+        let file = File::open(path).map_err(read)?;
+        if file.metadata().map_err(read)?.is_dir() {
+            return Err(read(io::ErrorKind::IsADirectory.into()));
+        }
+        let mut bytes = Vec::new();
+        file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(read)?;
+        if bytes.len() as u64 > FILE_LIMIT {
+            return Err(RuleError::TooLong { path: path.into(), limit: FILE_LIMIT });
+        }
+        let name = path.display().to_string();
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Self { name, text }),
+            Err(_) => Err(RuleError::NotText { name }),
+        }
+    }
+
+    /// How errors speak of the rule: `--js`, or the file's path.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The text of the rule.
+    /// The rule itself.
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
+const INLINE: &str = "--js";
+/// A rule is written by hand; whatever is longer than this is the wrong file.
+const FILE_LIMIT: u64 = 1 << 20;
+
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::ffi::OsStringExt};
+
     use super::*;
 
     #[test]
-    fn reads_a_file_and_keeps_its_name() {
-        let dir = tempfile::tempdir().unwrap();
+    fn reads_a_file_whole() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("rule.js");
-        std::fs::write(&path, "true // ✓").unwrap();
-        let source = RuleSource::file(&path).unwrap();
-        assert_eq!(source.text(), "true // ✓");
+        fs::write(&path, "// ö\ntrue\n").expect("writable");
+        let source = RuleSource::file(&path).expect("readable");
+        assert_eq!(source.text(), "// ö\ntrue\n");
         assert_eq!(source.name(), path.display().to_string());
     }
 
     #[test]
-    fn says_why_a_file_is_no_rule() {
-        let dir = tempfile::tempdir().unwrap();
+    fn refuses_what_is_no_rule_file() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("rule.js");
         assert!(matches!(RuleSource::file(&path), Err(RuleError::Read { .. })));
         assert!(matches!(RuleSource::file(dir.path()), Err(RuleError::Read { .. })));
-        std::fs::write(&path, b"\xff").unwrap();
+        fs::write(&path, b"\xff").expect("writable");
         assert!(matches!(RuleSource::file(&path), Err(RuleError::NotText { .. })));
-        std::fs::write(&path, vec![b' '; MAX_RULE_BYTES as usize + 1]).unwrap();
-        assert!(matches!(RuleSource::file(&path), Err(RuleError::TooLarge { .. })));
+        fs::write(&path, vec![b' '; FILE_LIMIT as usize + 1]).expect("writable");
+        assert!(matches!(RuleSource::file(&path), Err(RuleError::TooLong { .. })));
+        fs::write(&path, vec![b' '; FILE_LIMIT as usize]).expect("writable");
+        assert!(RuleSource::file(&path).is_ok());
     }
 
     #[test]
-    fn reads_no_more_than_the_limit_of_an_endless_file() {
-        let source = RuleSource::file(Path::new("/dev/zero"));
-        assert!(matches!(source, Err(RuleError::TooLarge { .. })));
+    fn refuses_an_argument_that_is_not_text() {
+        let code = OsString::from_vec(vec![b'1', 0xff]);
+        assert!(matches!(RuleSource::inline(code), Err(RuleError::NotText { .. })));
     }
 }
