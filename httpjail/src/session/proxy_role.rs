@@ -6,7 +6,8 @@ use std::{
     fs::File,
     io::{self, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
-    os::fd::{AsRawFd, RawFd, AsFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
+    pin::Pin,
     sync::Arc,
     thread,
 };
@@ -26,6 +27,8 @@ use crate::{
 /// users (61184–65519), which no account of a person or a package has.
 const UID_FIRST: u32 = 61184;
 const UID_COUNT: u32 = 65519 - 61184 + 1;
+/// Most worker threads; more of them than a jail's command has use for only cost memory.
+const WORKERS: usize = 4;
 
 /// All that the role needs, made by the supervisor before the fork.
 pub(super) struct ProxyRole {
@@ -72,24 +75,126 @@ impl ProxyRole {
     /// Listens, reports, serves until the supervisor says stop, and writes the last records.
     fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
         raise_descriptor_limit();
-        let proxy4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let proxy6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).ok();
-        let dns4 = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let dns6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).ok();
+        let sockets = Sockets::bind()?;
         let authority = tls::Authority::new()?;
-        let ready = Ready {
-            proxy: ports(proxy4.local_addr()?, proxy6.as_ref().map(TcpListener::local_addr)),
-            dns: ports(dns4.local_addr()?, dns6.as_ref().map(UdpSocket::local_addr)),
-            ca_pem: authority.certificate_pem().to_owned(),
+        self.control.send(&sockets.ready(&authority)?.encode())?;
+        let (recorder, log) = match self.log {
+            Some(log) => Recorder::to_log(log)?,
+            None => Recorder::none(),
         };
-        self.control.send(&ready.encode())?;
-        todo_serve(self, proxy4, proxy6, dns4, dns6, authority)
+        let names = Arc::new(dns::Names::new());
+        let stub = dns::Stub::new(Arc::clone(&names));
+        let (stop, stopped) = proxy::stop()?;
+        watch(self.control, self.kill_switch, stop)?;
+        serve_dns(stub.clone(), sockets.dns)?;
+        let inspector = Arc::new(RemoteInspector::new(self.inspect)?);
+        let config = proxy::ProxyConfig {
+            listeners: sockets.proxy,
+            flows: Arc::new(JailFlows(self.flows)),
+            names,
+            dns_tcp: Arc::new(TcpStub(stub)),
+            authority: Arc::new(authority),
+            engines: self.rules.into_factory(inspector),
+            recorder,
+            upstream: self.upstream,
+            workers: WORKERS.min(thread::available_parallelism().map_or(1, Into::into)),
+            timeouts: proxy::Timeouts::default(),
+        };
+        proxy::run(config, stopped)?;
+        log.finish();
+        Ok(())
     }
 }
 
-/// The ports of two sockets on the loopback addresses.
-fn ports(v4: SocketAddr, v6: Option<io::Result<SocketAddr>>) -> Ports {
-    Ports { v4: v4.port(), v6: v6.and_then(Result::ok).map(|address| address.port()) }
+/// The role's listening sockets: on 127.0.0.1 and, where there is IPv6, on `::1`.
+struct Sockets {
+    proxy: Vec<TcpListener>,
+    dns: Vec<UdpSocket>,
+}
+
+impl Sockets {
+    fn bind() -> io::Result<Self> {
+        let mut proxy = vec![TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?];
+        let mut dns = vec![UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?];
+        if let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+            proxy.push(listener);
+            dns.push(UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))?);
+        }
+        Ok(Self { proxy, dns })
+    }
+
+    fn ready(&self, authority: &tls::Authority) -> io::Result<Ready> {
+        let tcp = self.proxy.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let udp = self.dns.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let missing = || io::Error::other("no socket is bound");
+        Ok(Ready {
+            proxy: ports(&tcp).ok_or_else(missing)?,
+            dns: ports(&udp).ok_or_else(missing)?,
+            ca_pem: authority.certificate_pem(),
+        })
+    }
+}
+
+/// The ports of the sockets on the loopback addresses.
+fn ports(bound: &[SocketAddr]) -> Option<Ports> {
+    let v4 = bound.iter().find(|address| address.is_ipv4())?.port();
+    let v6 = bound.iter().find(|address| address.is_ipv6()).map(SocketAddr::port);
+    Some(Ports { v4, v6 })
+}
+
+/// Waits for the supervisor's word on a thread of its own. If the supervisor dies instead, the
+/// jail is ended, and this process with it (P3).
+fn watch(control: Channel, mut kill_switch: File, stop: proxy::Stop) -> io::Result<()> {
+    let wait = move || match control.receive() {
+        Ok(word) if word == b"stop" => stop.stop(),
+        Ok(_) | Err(_) => {
+            let killed = kill_switch.write_all(b"1");
+            tracing::error!(?killed, "the supervisor is dead; the jail was ended");
+            stop.stop();
+        }
+    };
+    thread::Builder::new().name("supervisor".to_owned()).spawn(wait).map(drop)
+}
+
+/// Serves the stub's sockets on a thread of its own.
+fn serve_dns(stub: dns::Stub, sockets: Vec<UdpSocket>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = move || {
+        let local = tokio::task::LocalSet::new();
+        for socket in sockets {
+            let stub = stub.clone();
+            local.spawn_local(async move {
+                if let Err(error) = stub.serve_udp(socket).await {
+                    tracing::error!(%error, "the DNS stub ended");
+                }
+            });
+        }
+        runtime.block_on(local);
+    };
+    thread::Builder::new().name("dns".to_owned()).spawn(serve).map(drop)
+}
+
+/// The kernel's notes as the proxy reads them.
+struct JailFlows(Flows);
+
+impl FlowTable for JailFlows {
+    fn take(&self, client: SocketAddr) -> io::Result<Option<Flow>> {
+        let noted = self.0.take(client)?;
+        Ok(noted.map(|noted| Flow {
+            original: noted.original,
+            process: Some(Process { pid: noted.pid, uid: noted.uid, comm: noted.comm }),
+        }))
+    }
+}
+
+/// DNS over TCP, as the proxy hands it on.
+struct TcpStub(dns::Stub);
+
+impl proxy::TcpDns for TcpStub {
+    fn serve(&self, stream: tokio::net::TcpStream) -> Pin<Box<dyn Future<Output = ()>>> {
+        let stub = self.0.clone();
+        Box::pin(async move { stub.serve_tcp(stream).await })
+    }
 }
 
 /// As many descriptors as the hard limit gives: each proxied connection takes two.
