@@ -199,3 +199,125 @@ impl Shared {
         queue.in_flight > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::policy::{Denial, DenyReason, Host, Limits, Scheme};
+
+    fn facts(path: &str) -> RequestFacts {
+        RequestFacts {
+            method: "GET".to_owned(),
+            scheme: Scheme::Https,
+            authority: Authority::new(Host::parse("a.test").unwrap(), 8443),
+            path: path.to_owned(),
+            query: Some("q".to_owned()),
+            requester: [127, 0, 0, 1].into(),
+            process: None,
+        }
+    }
+
+    /// Waits for a word before each write, if it was given an ear.
+    struct Gathered {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        go: Option<mpsc::Receiver<()>>,
+    }
+
+    impl io::Write for Gathered {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(go) = &self.go {
+                go.recv().map_err(io::Error::other)?;
+            }
+            self.bytes.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn is_complete_once_it_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (recorder, handle) = Recorder::to_log(LogFile::open(&path).unwrap()).unwrap();
+        recorder.request(&facts("/1"), &Decision::Allow(Limits::default()));
+        recorder.request(&facts("/2"), &Decision::Deny(Denial::new(DenyReason::Rule)));
+        recorder.refused_flow("TCP", &facts("/").authority);
+        assert_eq!(handle.finish(), 0);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let rest: Vec<_> = text.lines().map(|line| line.split_at(24)).collect();
+        assert!(rest.iter().all(|(time, _)| time.starts_with("20") && time.ends_with('Z')));
+        assert_eq!(
+            rest.iter().map(|(_, rest)| *rest).collect::<Vec<_>>(),
+            [
+                " + GET https://a.test:8443/1?q",
+                " - GET https://a.test:8443/2?q",
+                " - TCP tcp://a.test:8443",
+            ]
+        );
+    }
+
+    #[test]
+    fn writes_each_record_of_many_threads_once() {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let out = Gathered { bytes: Arc::clone(&bytes), go: None };
+        let (recorder, handle) = Recorder::to_writer(out).unwrap();
+        thread::scope(|scope| {
+            for worker in 0..4 {
+                let recorder = recorder.clone();
+                scope.spawn(move || {
+                    for n in 0..1000 {
+                        let decision = Decision::Deny(Denial::new(DenyReason::Rule));
+                        recorder.request(&facts(&format!("/{worker}/{n}")), &decision);
+                    }
+                });
+            }
+        });
+        assert_eq!(handle.finish(), 0);
+        let bytes = bytes.lock().unwrap();
+        let mut lines: Vec<_> =
+            str::from_utf8(&bytes).unwrap().lines().map(|line| &line[24..]).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        assert_eq!(lines.len(), 4000);
+    }
+
+    #[test]
+    fn never_keeps_a_worker_waiting_and_counts_what_did_not_fit() {
+        let (go, ear) = mpsc::channel();
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let out = Gathered { bytes: Arc::clone(&bytes), go: Some(ear) };
+        let (recorder, handle) = Recorder::to_writer(out).unwrap();
+        let total = 2 * BUFFER_BYTES as u64 / 2000 + 1000;
+        let long = facts(&"x".repeat(2000));
+        for _ in 0..total {
+            recorder.request(&long, &Decision::Allow(Limits::default()));
+        }
+        for _ in 0..total {
+            go.send(()).unwrap();
+        }
+        let lost = handle.finish();
+        let written = bytes.lock().unwrap().iter().filter(|&&byte| byte == b'\n').count() as u64;
+        assert!(lost > 0 && written > 0);
+        assert_eq!(lost + written, total);
+    }
+
+    #[test]
+    fn gives_up_on_a_log_that_takes_nothing() {
+        let (go, ear) = mpsc::channel();
+        let out = Gathered { bytes: Arc::default(), go: Some(ear) };
+        let (recorder, handle) = Recorder::to_writer(out).unwrap();
+        recorder.request(&facts("/"), &Decision::Allow(Limits::default()));
+        assert_eq!(handle.finish(), 1);
+        drop(go);
+    }
+
+    #[test]
+    fn keeps_nothing_when_there_is_no_log() {
+        Recorder::none().request(&facts("/"), &Decision::Allow(Limits::default()));
+    }
+}
