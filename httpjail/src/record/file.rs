@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -99,6 +99,11 @@ impl LogFile {
             rustix::fs::fchown(&self.file, Some(user), Some(group))?;
         }
         Ok(())
+    }
+
+    /// The open file, for whoever must keep it open over a fork.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.file)
     }
 
     pub(super) fn into_file(self) -> File {

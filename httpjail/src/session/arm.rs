@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
+    path::Path,
     time::Duration,
 };
 
@@ -197,12 +198,8 @@ impl Running {
 
 /// Opens the log as the invoking user would: a link that the user planted in a folder of theirs
 /// must not lead a root process elsewhere.
-fn open_log(
-    path: &std::path::Path,
-    identity: Option<&Identity>,
-) -> Result<LogFile, SessionError> {
-    let failed = |source| SessionError::Log { path: path.to_owned(), source };
-    user::as_user(identity, || LogFile::open(path)).map_err(failed)
+fn open_log(path: &Path, identity: Option<&Identity>) -> Result<LogFile, SessionError> {
+    Ok(user::as_user(identity, || LogFile::open(path))?)
 }
 
 /// Turns the plan's choices into the dialler's.

@@ -9,6 +9,7 @@ use crate::{
         spawn::SpawnError,
         user::UserError,
     },
+    record::LogError,
     tls::TrustError,
 };
 
@@ -40,13 +41,8 @@ pub enum SessionError {
     #[error("tell who called")]
     User(#[from] UserError),
     /// The request log.
-    #[error("open the request log {}", path.display())]
-    Log {
-        /// Its path.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A file of certificates.
     #[error("read the certificates in {}", path.display())]
     UpstreamCa {
@@ -96,7 +92,7 @@ impl SessionError {
             Self::Kernel(_) => "httpjail needs Linux 5.19 or later with eBPF, and CAP_BPF, \
                                 CAP_NET_ADMIN and CAP_SYS_ADMIN in the initial namespaces",
             Self::JailsLive(_) => "wait for them to end, or end them, and try again",
-            Self::Log { .. } => "the log must be a file that the invoking user may write, and no symbolic link",
+            Self::Log(_) => "the log must be a file that the invoking user may write, and no symbolic link",
             _ => return None,
         };
         Some(hint.to_owned())

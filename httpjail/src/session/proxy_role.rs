@@ -18,7 +18,7 @@ use crate::{
     dns,
     policy::Process,
     proxy::{self, Flow, FlowTable},
-    record::{LogFile, Recorder},
+    record::{LogFile, Recorder, RecorderHandle},
     rules::Rules,
     tls, upstream,
 };
@@ -79,12 +79,12 @@ impl ProxyRole {
         let authority = tls::Authority::new()?;
         self.control.send(&sockets.ready(&authority)?.encode())?;
         let (recorder, log) = match self.log {
-            Some(log) => Recorder::to_log(log)?,
-            None => Recorder::none(),
+            Some(log) => Recorder::to_log(log).map(|(recorder, log)| (recorder, Some(log)))?,
+            None => (Recorder::none(), None),
         };
         let names = Arc::new(dns::Names::new());
         let stub = dns::Stub::new(Arc::clone(&names));
-        let (stop, stopped) = proxy::stop()?;
+        let (stopped, stop) = io::pipe()?;
         watch(self.control, self.kill_switch, stop)?;
         serve_dns(stub.clone(), sockets.dns)?;
         let inspector = Arc::new(RemoteInspector::new(self.inspect)?);
@@ -100,9 +100,12 @@ impl ProxyRole {
             workers: WORKERS.min(thread::available_parallelism().map_or(1, Into::into)),
             timeouts: proxy::Timeouts::default(),
         };
-        proxy::run(config, stopped)?;
-        log.finish();
-        Ok(())
+        let served = proxy::run(config, stopped);
+        let lost = log.map_or(0, RecorderHandle::finish);
+        if lost > 0 {
+            tracing::error!(lost, "records could not be written");
+        }
+        Ok(served?)
     }
 }
 
@@ -144,13 +147,13 @@ fn ports(bound: &[SocketAddr]) -> Option<Ports> {
 
 /// Waits for the supervisor's word on a thread of its own. If the supervisor dies instead, the
 /// jail is ended, and this process with it (P3).
-fn watch(control: Channel, mut kill_switch: File, stop: proxy::Stop) -> io::Result<()> {
+fn watch(control: Channel, mut kill_switch: File, stop: io::PipeWriter) -> io::Result<()> {
     let wait = move || match control.receive() {
-        Ok(word) if word == b"stop" => stop.stop(),
+        Ok(word) if word == b"stop" => drop(stop),
         Ok(_) | Err(_) => {
             let killed = kill_switch.write_all(b"1");
             tracing::error!(?killed, "the supervisor is dead; the jail was ended");
-            stop.stop();
+            drop(stop);
         }
     };
     thread::Builder::new().name("supervisor".to_owned()).spawn(wait).map(drop)

@@ -1,6 +1,11 @@
-//! Certificates: what the jailed programs are shown, and how they come to trust it.
+//! The jail's own certificate authority, the leaves it mints, and how jailed programs come to
+//! trust it.
 
+mod authority;
 mod child_trust;
 mod java;
+mod leaf;
 
+pub use authority::{Authority, AuthorityError};
 pub use child_trust::{ChildTrust, TrustError};
+pub use leaf::Leaves;
