@@ -1,10 +1,8 @@
 // What a rule finds in its world: `r`, `console`, and nothing that could be changed.
 //
 // The value is a function: it takes what Rust offers, sets the world up, freezes it, and gives
-// back what Rust calls. It runs once for each engine, before the rule is known.
+// back what Rust calls. It is strict code and runs once for each engine, before the rule is known.
 (function ({ log, executable }) {
-  'use strict';
-
   const { freeze, getOwnPropertyDescriptor, getPrototypeOf } = Object;
   const { ownKeys } = Reflect;
   const { stringify } = JSON;

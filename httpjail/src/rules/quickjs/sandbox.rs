@@ -3,7 +3,8 @@
 use std::{ffi::CString, sync::Arc};
 
 use rquickjs::{
-    self as js, Context, Ctx, Exception, Function, Object, Persistent, Runtime, Value,
+    self as js, CatchResultExt, Context, Ctx, Exception, Function, Object, Persistent, Runtime,
+    Value,
     context::{EvalOptions, intrinsic},
     function::Args,
 };
@@ -62,15 +63,19 @@ impl Sandbox {
         let runtime = Runtime::new().map_err(engine)?;
         runtime.set_memory_limit(MEMORY);
         runtime.set_max_stack_size(STACK);
-        let clock = budget.clone();
-        runtime.set_interrupt_handler(Some(Box::new(move || clock.is_spent())));
         let context = Context::custom::<Intrinsics>(&runtime).map_err(engine)?;
         let (rule, begin, kit) = context.with(|ctx| {
-            let kit = furnish(&ctx, inspector).map_err(engine)?;
-            let begin: Function<'_> = kit.get("begin").map_err(engine)?;
+            let furnished = furnish(&ctx, inspector)
+                .and_then(|kit| Ok((kit.get::<_, Function<'_>>("begin")?, kit)))
+                .catch(&ctx);
+            let (begin, kit) =
+                furnished.map_err(|error| RuleError::Engine { reason: error.to_string() })?;
             let rule = compile(&ctx, source)?;
             Ok((rule, Persistent::save(&ctx, begin), Persistent::save(&ctx, kit)))
         })?;
+        // Only now: making the world isn't part of any decision.
+        let clock = budget.clone();
+        runtime.set_interrupt_handler(Some(Box::new(move || clock.is_spent())));
         Ok(Self { rule, begin, kit, context, budget })
     }
 
