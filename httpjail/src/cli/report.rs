@@ -45,21 +45,18 @@ mod tests {
 
     #[test]
     fn names_the_step_then_its_causes() {
-        let error = SessionError::CommandNotFound {
-            command: "nope".into(),
-            source: io::Error::from_raw_os_error(2),
-        };
+        let error = SessionError::Wait(io::Error::from_raw_os_error(2));
         insta::assert_snapshot!(
             Report::new(&error),
-            @"httpjail: failed to find the command `nope`: No such file or directory (os error 2)"
+            @"httpjail: failed to wait for the command: No such file or directory (os error 2)"
         );
     }
 
     #[test]
     fn sets_the_hint_apart() {
-        let report = Report::new(&SessionError::Unsupported);
+        let report = Report::new(&SessionError::ProxyDied);
         insta::assert_snapshot!(report.with_hint(Some("use sudo".to_owned())), @r"
-        httpjail: failed to make a jail: no backend is built in for this system
+        httpjail: failed to go on without the proxy, which ended; the jail was ended, too
 
         hint: use sudo
         ");
