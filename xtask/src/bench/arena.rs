@@ -79,7 +79,7 @@ pub(super) fn prepare() -> Result<PathBuf> {
             "-t",
             "tmpfs",
             "-o",
-            "mode=0755",
+            "mode=1777",
             "bench",
             folder,
         ]))?;

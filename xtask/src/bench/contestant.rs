@@ -98,17 +98,16 @@ impl Field {
         Ok(command)
     }
 
-    /// `client`, without what gives it names: for measuring the start itself.
-    pub(super) fn bare_client(&self, contestant: Contestant, program: &str) -> Result<Command> {
-        let mut command = match contestant {
-            Contestant::NoJail => return Ok(Command::new(program)),
-            Contestant::Squid => self.rival()?.namespace.command(program),
-            Contestant::Httpjail => self.jailed(),
-        };
-        if contestant == Contestant::Httpjail {
-            command.arg(program);
+    /// A command as a user would start it, without what the lab adds: for measuring the start.
+    pub(super) fn bare_client(&self, contestant: Contestant, program: &str) -> Command {
+        match contestant {
+            Contestant::NoJail | Contestant::Squid => Command::new(program),
+            Contestant::Httpjail => {
+                let mut command = self.jailed();
+                command.arg(program);
+                command
+            }
         }
-        Ok(command)
     }
 
     /// Runs a client to its end while watching the proxy.

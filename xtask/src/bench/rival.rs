@@ -47,18 +47,22 @@ impl Rival {
         redirect(&namespace).context("failed to redirect the rival's traffic")?;
         let squid = tools::find("squid").context("squid is missing")?;
         let mut squid = namespace.command(squid);
-        let squid = Server::start(squid.args(["-N", "-f"]).arg(&configuration))?;
+        let squid = Server::start(squid.args(["-N", "-d", "0", "-f"]).arg(&configuration))?;
         Ok(Self { namespace, authority: authority.certificate, _squid: squid })
     }
 }
 
 /// Sends the web traffic of everybody but squid to squid.
 fn redirect(namespace: &Namespace) -> Result<()> {
-    let rules = r#"table ip bench { chain out {
-        type nat hook output priority -100;
+    let rules = r#"
+table ip bench {
+    chain out {
+        type nat hook output priority -100
         meta skuid != proxy tcp dport 80 redirect to :3129
         meta skuid != proxy tcp dport 443 redirect to :3130
-    } }"#;
+    }
+}
+"#;
     let nft = tools::find("nft").context("nft is missing")?;
     tools::run(namespace.command(nft).arg(rules).stdin(Stdio::null()))
 }
@@ -92,6 +96,5 @@ coredump_dir @FOLDER@
 netdb_filename none
 visible_hostname bench
 cache_effective_user proxy
-max_filedescriptors 65536
 shutdown_lifetime 0 seconds
 "#;

@@ -13,7 +13,7 @@ const AT_ONCE: usize = 20;
 
 /// Milliseconds of `true`.
 pub(super) fn of_true(contestant: Contestant, field: &Field) -> Result<f64> {
-    let mut command = field.bare_client(contestant, "true")?;
+    let mut command = field.bare_client(contestant, "true");
     milliseconds(|| Ok(vec![start(&mut command)?]))
 }
 
@@ -30,7 +30,7 @@ pub(super) fn of_many(contestant: Contestant, field: &Field) -> Result<f64> {
 }
 
 fn curl(contestant: Contestant, field: &Field) -> Result<Command> {
-    let mut command = field.bare_client(contestant, "curl")?;
+    let mut command = field.bare_client(contestant, "curl");
     command.args(["--silent", "--show-error", "--fail", "--output", "/dev/null"]);
     command.args(Field::names(contestant)).args(field.trust(contestant)?);
     command.arg("https://x.bench.test/1k");

@@ -82,10 +82,12 @@ impl Suite<'_> {
                 continue;
             }
             let mut row = Row::new(name, "ms", wanted);
-            // A start has a proxy of its own only in a jail; squid runs anyway.
             for round in 0..self.args.starts {
+                // squid has no part in a start: it runs already.
                 for contestant in self.turn(round) {
-                    row.add(contestant, start(contestant, &self.field)?);
+                    if contestant != Contestant::Squid {
+                        row.add(contestant, start(contestant, &self.field)?);
+                    }
                 }
             }
             self.finish(row);
