@@ -32,6 +32,7 @@ pub(crate) fn enter(args: &BenchArgs) -> Result<()> {
 
     let mut command = tools::as_root("sh");
     command.args(["-c", OUTSIDE, "sh"]).arg(&httpjail);
+    command.args(["setpriv", "--pdeathsig", "KILL"]);
     command.args(["unshare", "--net", "--mount", "--propagation", "private"]);
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.args(["sh", "-c", FIRST_PROCESS, "sh"]);

@@ -40,7 +40,7 @@ pub(crate) enum Proof {
     Library(&'static str),
     /// A file at this path.
     File(&'static str),
-    /// A module that `python3` can import.
+    /// A module of the system's Python, which is the one that tests use.
     PythonModule(&'static str),
 }
 
@@ -92,7 +92,7 @@ impl Need {
                 tools::succeeds(Command::new("pkg-config").args(["--exists", name]))
             }
             Proof::PythonModule(name) => {
-                tools::succeeds(Command::new("python3").args(["-c", &format!("import {name}")]))
+                tools::succeeds(Command::new("/usr/bin/python3").args(["-c", &format!("import {name}")]))
             }
         }
     }
@@ -146,7 +146,9 @@ const TEST: &[Need] = &[
     program("nc", "netcat-openbsd"),
     program("node", "nodejs"),
     program("npm", "npm"),
-    program("python3", "python3"),
+    program("keytool", "default-jre-headless"),
+    debian(Proof::File("/etc/ssl/certs/ca-certificates.crt"), "ca-certificates"),
+    debian(Proof::File("/usr/bin/python3"), "python3"),
     debian(Proof::PythonModule("requests"), "python3-requests"),
     debian(Proof::PythonModule("pip"), "python3-pip"),
 ];
