@@ -91,9 +91,9 @@ impl Need {
             Proof::Library(name) => {
                 tools::succeeds(Command::new("pkg-config").args(["--exists", name]))
             }
-            Proof::PythonModule(name) => {
-                tools::succeeds(Command::new("/usr/bin/python3").args(["-c", &format!("import {name}")]))
-            }
+            Proof::PythonModule(name) => tools::succeeds(
+                Command::new("/usr/bin/python3").args(["-c", &format!("import {name}")]),
+            ),
         }
     }
 
