@@ -1,2 +1,20 @@
-//! placeholder
-fn main() {}
+//! Builds, sets up, tests and measures httpjail: `cargo xtask <COMMAND>`.
+//!
+//! It compiles with stable Rust and a C linker alone, and fetches everything else that a command
+//! turns out to need.
+
+use std::process::ExitCode;
+
+mod bench;
+mod check;
+mod cli;
+mod ebpf;
+mod layers;
+mod run;
+mod setup;
+mod test;
+mod tools;
+
+fn main() -> ExitCode {
+    cli::main()
+}

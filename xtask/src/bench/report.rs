@@ -1,0 +1,191 @@
+//! The table of medians and ratios, on standard output and in docs/performance.md.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::args::BenchArgs;
+use super::contestant::Contestant;
+use super::median::{brief, median};
+use crate::tools;
+
+/// What a figure of httpjail shall reach.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    /// Nothing in particular.
+    Open,
+    /// At least so many times squid's.
+    OfSquid(f64),
+    /// At least so many times that without a jail.
+    OfNoJail(f64),
+    /// Less than so much more than without a jail.
+    AboveNoJail(f64),
+    /// Less than so much.
+    AtMost(f64),
+}
+
+/// One line of the table.
+pub(super) struct Row {
+    name: String,
+    unit: &'static str,
+    wanted: Wanted,
+    values: [Vec<f64>; Contestant::ALL.len()],
+}
+
+impl Row {
+    pub(super) fn new(name: impl Into<String>, unit: &'static str, wanted: Wanted) -> Self {
+        Self { name: name.into(), unit, wanted, values: Default::default() }
+    }
+
+    pub(super) fn add(&mut self, contestant: Contestant, value: f64) {
+        self.values[contestant as usize].push(value);
+    }
+
+    /// The row in one line, for those who wait.
+    pub(super) fn summary(&self) -> String {
+        let medians = Contestant::ALL.iter().filter_map(|contestant| {
+            Some(format!("{contestant} {}", brief(self.median(*contestant)?)))
+        });
+        format!("{}: {} {}", self.name, medians.collect::<Vec<_>>().join(", "), self.unit)
+    }
+
+    fn median(&self, contestant: Contestant) -> Option<f64> {
+        median(&self.values[contestant as usize])
+    }
+
+    fn markdown(&self) -> String {
+        let cell = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), brief);
+        let [no_jail, squid, httpjail] = Contestant::ALL.map(|contestant| self.median(contestant));
+        let ratio = |other: Option<f64>| Some(httpjail? / other?);
+        let cells = [
+            format!("{}, {}", self.name, self.unit),
+            cell(no_jail),
+            cell(squid),
+            format!("**{}**", cell(httpjail)),
+            cell(ratio(no_jail)),
+            cell(ratio(squid)),
+            self.verdict(no_jail, squid, httpjail),
+        ];
+        format!("| {} |", cells.join(" | "))
+    }
+
+    fn verdict(&self, no_jail: Option<f64>, squid: Option<f64>, httpjail: Option<f64>) -> String {
+        let (text, reached) = match self.wanted {
+            Wanted::Open => return String::new(),
+            Wanted::OfSquid(factor) => {
+                (format!("≥ {factor} × squid"), at_least(httpjail, squid.map(|s| s * factor)))
+            }
+            Wanted::OfNoJail(factor) => {
+                (format!("≥ {factor} × no jail"), at_least(httpjail, no_jail.map(|n| n * factor)))
+            }
+            Wanted::AboveNoJail(more) => {
+                (format!("< no jail + {more}"), at_least(no_jail.map(|n| n + more), httpjail))
+            }
+            Wanted::AtMost(most) => (format!("< {most}"), at_least(Some(most), httpjail)),
+        };
+        match reached {
+            Some(true) => format!("{text}: yes"),
+            Some(false) => format!("{text}: **no**"),
+            None => text,
+        }
+    }
+}
+
+fn at_least(value: Option<f64>, bound: Option<f64>) -> Option<bool> {
+    Some(value? >= bound?)
+}
+
+/// Prints the table, and writes it into the document if asked to.
+pub(super) fn publish(rows: &[Row], args: &BenchArgs) -> Result<()> {
+    let table = table(rows, args)?;
+    println!("{table}");
+    if !args.write {
+        return Ok(());
+    }
+    let file = tools::workspace().join("docs/performance.md");
+    let document =
+        fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
+    let document =
+        replace_figures(&document, &table).context("the document has no place for figures")?;
+    fs::write(&file, document).with_context(|| format!("failed to write {}", file.display()))
+}
+
+fn table(rows: &[Row], args: &BenchArgs) -> Result<String> {
+    let lines: Vec<_> = rows.iter().map(Row::markdown).collect();
+    Ok(format!("{}\n\n{HEAD}\n{}", conditions(args)?, lines.join("\n")))
+}
+
+const HEAD: &str = "| | no jail | squid | httpjail | of no jail | of squid | wanted |\n\
+    |---|---|---|---|---|---|---|";
+
+fn conditions(args: &BenchArgs) -> Result<String> {
+    let date = tools::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let cores = std::thread::available_parallelism()?;
+    let processors = fs::read_to_string("/proc/cpuinfo")?;
+    let processor = processors
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split(':').nth(1))
+        .map_or("unknown processor", str::trim);
+    Ok(format!(
+        "{}, Linux {}, {cores} cores of {processor}, shared by client, proxy and origin; medians of \
+        {} rounds of {} s, and of {} starts, in alternation.",
+        date.trim(),
+        kernel.trim(),
+        args.rounds,
+        args.seconds,
+        args.starts,
+    ))
+}
+
+const BEGIN: &str = "<!-- figures: begin -->";
+const END: &str = "<!-- figures: end -->";
+
+fn replace_figures(document: &str, table: &str) -> Option<String> {
+    let (before, rest) = document.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{table}\n{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(wanted: Wanted, values: [f64; 3]) -> Row {
+        let mut row = Row::new("load", "requests/s", wanted);
+        for (contestant, value) in Contestant::ALL.into_iter().zip(values) {
+            row.add(contestant, value);
+        }
+        row
+    }
+
+    #[test]
+    fn a_row_tells_medians_ratios_and_whether_it_reached_what_was_wanted() {
+        assert_eq!(
+            row(Wanted::OfSquid(2.0), [90_000.0, 15_000.0, 45_000.0]).markdown(),
+            "| load, requests/s | 90.0k | 15.0k | **45.0k** | 0.50 | 3.00 | ≥ 2 × squid: yes |"
+        );
+        assert_eq!(
+            row(Wanted::OfNoJail(0.7), [4000.0, 300.0, 2000.0]).markdown(),
+            "| load, requests/s | 4000 | 300 | **2000** | 0.50 | 6.67 | ≥ 0.7 × no jail: **no** |"
+        );
+    }
+
+    #[test]
+    fn what_was_not_measured_stays_open() {
+        let mut row = Row::new("load", "ms", Wanted::OfSquid(2.0));
+        row.add(Contestant::NoJail, 1.0);
+        assert_eq!(row.markdown(), "| load, ms | 1.00 | – | **–** | – | – | ≥ 2 × squid |");
+    }
+
+    #[test]
+    fn figures_replace_figures_and_nothing_else() {
+        let document = format!("head\n{BEGIN}\nold\n{END}\ntail\n");
+        assert_eq!(
+            replace_figures(&document, "new"),
+            Some(format!("head\n{BEGIN}\nnew\n{END}\ntail\n"))
+        );
+        assert_eq!(replace_figures("no place", "new"), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! The command line of `cargo xtask`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::bench::BenchArgs;
+use crate::run::RunArgs;
+use crate::setup::Purpose;
+use crate::test::TestArgs;
+use crate::{bench, check, ebpf, run, setup, test};
+
+/// Builds, sets up, tests and measures httpjail.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building, testing or measuring needs and this machine lacks.
+    Setup {
+        /// What the machine shall be able to do.
+        #[arg(long = "for", value_enum, default_value_t = Purpose::Test)]
+        purpose: Purpose,
+    },
+    /// Build httpjail and run it: everything after `--` goes to httpjail.
+    Run(RunArgs),
+    /// Build everything and run all tests, kernel tests included.
+    Test(TestArgs),
+    /// Check formatting, lints of both sides, dependencies.
+    Check,
+    /// The programs in the kernel.
+    #[command(subcommand)]
+    Ebpf(EbpfCommand),
+    /// Measure start-up, requests per second, throughput and memory against squid and no jail.
+    Bench(BenchArgs),
+    /// The part of `bench` that runs inside the namespaces made for it.
+    #[command(hide = true)]
+    BenchInside(BenchArgs),
+}
+
+#[derive(Subcommand)]
+enum EbpfCommand {
+    /// Build the committed object from source.
+    Build,
+    /// Rebuild the object and compare it to the committed one, byte by byte.
+    Verify,
+}
+
+/// Parses the command line and carries it out.
+pub(crate) fn main() -> ExitCode {
+    match dispatch(Xtask::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Setup { purpose } => setup::ensure(purpose),
+        Command::Run(args) => run::run(&args),
+        Command::Test(args) => test::test(&args),
+        Command::Check => check::check(),
+        Command::Ebpf(EbpfCommand::Build) => {
+            setup::ensure(Purpose::Ebpf)?;
+            ebpf::build()
+        }
+        Command::Ebpf(EbpfCommand::Verify) => {
+            setup::ensure(Purpose::Ebpf)?;
+            ebpf::verify()
+        }
+        Command::Bench(args) => bench::bench(&args),
+        Command::BenchInside(args) => bench::inside(&args),
+    }
+}

@@ -1,0 +1,76 @@
+//! Installing: Debian's packages, programs from crates.io, components of the toolchain.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::needs::Crate;
+use crate::tools;
+
+/// Installs packages with apt-get, as root or through sudo.
+///
+/// # Errors
+/// Where there is no apt-get, says what to install; else what apt-get said.
+pub(super) fn packages(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    ensure!(
+        tools::find("apt-get").is_some(),
+        "this machine has no apt-get; please install what Debian calls: {}",
+        packages.join(" ")
+    );
+    let how = format!("apt-get install {}", packages.join(" "));
+    ensure!(
+        tools::is_root() || tools::find("sudo").is_some(),
+        "neither root nor sudo; please run as root: {how}"
+    );
+    tools::run(tools::as_root("sh").args(["-c", APT, "apt"]).args(packages).stdin(Stdio::inherit()))
+        .with_context(|| format!("failed to install packages ({how})"))
+}
+
+/// Installs a program from crates.io.
+///
+/// # Errors
+/// When cargo can't fetch or build it.
+pub(super) fn program(program: &Crate) -> Result<()> {
+    let mut cargo = tools::cargo();
+    cargo.args(["install", "--locked", "--quiet", "--version", program.version]);
+    cargo.args(program.args).arg(program.name).envs(program.env.iter().copied());
+    tools::run(&mut cargo)
+}
+
+/// Adds a component to the toolchain in use.
+///
+/// # Errors
+/// When rustup is missing or can't fetch it.
+pub(super) fn component(name: &str) -> Result<()> {
+    tools::run(Command::new("rustup").args(["component", "add", name]))
+}
+
+/// Installs its arguments; refreshes the package lists only if that fails at first. No service
+/// of an installed package is started, now (policy-rc.d) or at the next boot (disable).
+const APT: &str = r#"
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM HUP
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+install() {
+    apt-get -qq -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@" </dev/null >&2
+}
+install "$@" 2>/dev/null || {
+    apt-get -qq -o DPkg::Lock::Timeout=300 update >&2
+    install "$@"
+}
+for package in "$@"; do
+    case "$package" in
+        nginx*) systemctl disable nginx 2>/dev/null || : ;;
+        squid*) systemctl disable squid 2>/dev/null || : ;;
+    esac
+done
+"#;

@@ -1,0 +1,8 @@
+//! Finds what this machine lacks for a purpose, and installs it.
+
+mod install;
+mod needs;
+mod plan;
+
+pub(crate) use needs::Purpose;
+pub(crate) use plan::ensure;

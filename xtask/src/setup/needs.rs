@@ -1,0 +1,221 @@
+//! What each purpose needs: how its presence is shown, and what brings it.
+
+use std::path::Path;
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use crate::tools;
+
+/// What a machine is set up for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Purpose {
+    /// Building and running httpjail.
+    Run,
+    /// Building everything and running all tests.
+    Test,
+    /// Building the programs in the kernel from source.
+    Ebpf,
+    /// Measuring against a rival.
+    Bench,
+    /// All checks that a change must pass.
+    Ci,
+}
+
+/// One thing that must be on the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    /// How to tell that it is there.
+    pub(crate) proof: Proof,
+    /// What brings it when it isn't.
+    pub(crate) remedy: Remedy,
+}
+
+/// What shows that a need is met, whoever met it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Proof {
+    /// An executable of this name.
+    Program(&'static str),
+    /// A C library that pkg-config knows.
+    Library(&'static str),
+    /// A file at this path.
+    File(&'static str),
+    /// A module of the system's Python, which is the one that tests use.
+    PythonModule(&'static str),
+}
+
+/// What brings a missing need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Remedy {
+    /// A package of Debian.
+    Debian(&'static str),
+    /// A program from crates.io.
+    Crate(&'static Crate),
+    /// A component of the Rust toolchain, by rustup.
+    Component(&'static str),
+}
+
+/// A program that `cargo install` builds.
+#[derive(Debug)]
+pub(crate) struct Crate {
+    /// Its name on crates.io.
+    pub(crate) name: &'static str,
+    /// The version known to work.
+    pub(crate) version: &'static str,
+    /// Further arguments of `cargo install`.
+    pub(crate) args: &'static [&'static str],
+    /// What its build wants in the environment.
+    pub(crate) env: &'static [(&'static str, &'static str)],
+}
+
+impl Purpose {
+    /// Everything that this purpose needs.
+    pub(crate) fn needs(self) -> Vec<Need> {
+        let tables: &[&[Need]] = match self {
+            Self::Run => &[BUILD],
+            Self::Test => &[BUILD, TEST],
+            Self::Ebpf => &[EBPF],
+            Self::Bench => &[BUILD, BENCH],
+            Self::Ci => &[BUILD, TEST, EBPF, CI],
+        };
+        tables.concat()
+    }
+}
+
+impl Need {
+    /// Whether the machine has it.
+    pub(crate) fn is_met(&self) -> bool {
+        match self.proof {
+            Proof::Program(name) => tools::find(name).is_some(),
+            Proof::File(path) => Path::new(path).exists(),
+            Proof::Library(name) => {
+                tools::succeeds(Command::new("pkg-config").args(["--exists", name]))
+            }
+            Proof::PythonModule(name) => tools::succeeds(
+                Command::new("/usr/bin/python3").args(["-c", &format!("import {name}")]),
+            ),
+        }
+    }
+
+    /// The name of what brings it, for messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.remedy {
+            Remedy::Debian(name) | Remedy::Component(name) => name,
+            Remedy::Crate(program) => program.name,
+        }
+    }
+}
+
+const fn debian(proof: Proof, package: &'static str) -> Need {
+    Need { proof, remedy: Remedy::Debian(package) }
+}
+
+const fn program(name: &'static str, package: &'static str) -> Need {
+    debian(Proof::Program(name), package)
+}
+
+/// What `cargo build` needs beyond Rust: a C compiler (QuickJS, AWS-LC) and netfilter's libraries.
+const BUILD: &[Need] = &[
+    program("cc", "gcc"),
+    debian(Proof::File("/usr/include/stdlib.h"), "libc6-dev"),
+    program("pkg-config", "pkg-config"),
+    debian(Proof::Library("libnftnl"), "libnftnl-dev"),
+    debian(Proof::Library("libmnl"), "libmnl-dev"),
+];
+
+/// The test runner, what the lab is built with, and the clients that are jailed in it.
+const TEST: &[Need] = &[
+    Need {
+        proof: Proof::Program("cargo-nextest"),
+        remedy: Remedy::Crate(&Crate {
+            name: "cargo-nextest",
+            version: "0.9.143",
+            args: &[],
+            env: &[],
+        }),
+    },
+    program("ip", "iproute2"),
+    program("nft", "nftables"),
+    program("sudo", "sudo"),
+    program("curl", "curl"),
+    program("wget", "wget"),
+    program("git", "git"),
+    program("openssl", "openssl"),
+    program("dig", "bind9-dnsutils"),
+    program("ping", "iputils-ping"),
+    program("nc", "netcat-openbsd"),
+    program("node", "nodejs"),
+    program("npm", "npm"),
+    program("keytool", "default-jre-headless"),
+    debian(Proof::File("/etc/ssl/certs/ca-certificates.crt"), "ca-certificates"),
+    debian(Proof::File("/usr/bin/python3"), "python3"),
+    debian(Proof::PythonModule("requests"), "python3-requests"),
+    debian(Proof::PythonModule("pip"), "python3-pip"),
+];
+
+/// A compiler with its library's source, so that `core` can be built for BPF, and the linker.
+///
+/// The committed object is compared byte by byte, so the compiler is one particular one: the
+/// newest that Debian 12 ships, rather than whatever nightly is current.
+const EBPF: &[Need] = &[
+    debian(Proof::File("/usr/bin/rustc"), "rustc-web"),
+    debian(Proof::File("/usr/bin/cargo"), "cargo-web"),
+    debian(Proof::File("/usr/lib/rustlib/src/rust/library/core/src/lib.rs"), "rust-web-src"),
+    debian(Proof::File("/usr/lib/llvm-22/bin/llvm-config"), "llvm-22-dev"),
+    Need {
+        proof: Proof::Program("bpf-linker"),
+        remedy: Remedy::Crate(&Crate {
+            name: "bpf-linker",
+            version: "0.13.0",
+            args: &["--no-default-features", "--features", "llvm-22"],
+            env: &[("LLVM_PREFIX", "/usr/lib/llvm-22")],
+        }),
+    },
+];
+
+/// The origin, the rival, the load, and the lab around them.
+const BENCH: &[Need] = &[
+    program("ip", "iproute2"),
+    program("nft", "nftables"),
+    program("curl", "curl"),
+    program("openssl", "openssl"),
+    program("nginx", "nginx-light"),
+    program("wrk", "wrk"),
+    debian(Proof::File("/usr/lib/squid/security_file_certgen"), "squid-openssl"),
+];
+
+/// Linters, for both sides, and the checks of the dependencies.
+const CI: &[Need] = &[
+    Need { proof: Proof::Program("cargo-fmt"), remedy: Remedy::Component("rustfmt") },
+    Need { proof: Proof::Program("cargo-clippy"), remedy: Remedy::Component("clippy") },
+    debian(Proof::File("/usr/bin/clippy-driver"), "rust-web-clippy"),
+    Need {
+        proof: Proof::Program("cargo-deny"),
+        remedy: Remedy::Crate(&Crate {
+            name: "cargo-deny",
+            version: "0.20.2",
+            args: &[],
+            env: &[],
+        }),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ci_needs_what_tests_and_the_kernel_side_need() {
+        let names: Vec<_> = Purpose::Ci.needs().iter().map(Need::name).collect();
+        for need in [Purpose::Run, Purpose::Test, Purpose::Ebpf].map(Purpose::needs).concat() {
+            assert!(names.contains(&need.name()), "{} is missing", need.name());
+        }
+    }
+
+    #[test]
+    fn tells_what_is_there_from_what_is_not() {
+        assert!(program("sh", "dash").is_met());
+        assert!(!program("surely-no-such-program", "none").is_met());
+        assert!(!debian(Proof::Library("surely-no-such-library"), "none").is_met());
+    }
+}
