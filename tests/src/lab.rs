@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,8 +17,8 @@ use crate::addresses::{NAMESERVER_V4, ORIGIN_HOSTS, WIRE_V4, WIRE_V6, origin_v4,
 use crate::authority::Authority;
 use crate::cgroup::Cgroup;
 use crate::invocation::Invocation;
-use crate::namespace::Namespace;
 use crate::nameserver::Nameserver;
+use crate::namespace::Namespace;
 use crate::origin::{self, Origin, Reply, Seen};
 use crate::servers::Servers;
 use crate::sniffer::{Frame, Sniffer};
@@ -208,7 +208,8 @@ impl Lab {
         let jails: Vec<_> = jails.iter().filter(|p| p.components().count() > depth).collect();
         assert!(jails.is_empty(), "cgroups of jails are left: {jails:?}");
         assert_eq!(self.client.foreign_processes(), Vec::<String>::new(), "processes are left");
-        let tables: Vec<_> = self.tables().into_iter().filter(|t| t != "table inet httpjail").collect();
+        let tables: Vec<_> =
+            self.tables().into_iter().filter(|t| t != "table inet httpjail").collect();
         assert!(tables.is_empty(), "nftables are left: {tables:?}");
         let dead = dead_runs();
         assert!(dead.is_empty(), "folders of dead runs are left: {dead:?}");
@@ -302,8 +303,10 @@ fn dead_runs() -> Vec<PathBuf> {
     folders.filter(|folder| !is_locked(&folder.join("lock"))).collect()
 }
 
+/// Reads /proc/locks instead of trying the lock, which would make a live run look dead to a sweep.
 fn is_locked(lock: &Path) -> bool {
-    let Ok(file) = fs::File::open(lock) else { return false };
-    let attempt = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared);
-    attempt == Err(rustix::io::Errno::WOULDBLOCK)
+    let Ok(file) = fs::metadata(lock) else { return false };
+    let locks = fs::read_to_string("/proc/locks").expect("/proc is mounted");
+    let inode = format!(":{} ", file.ino());
+    locks.lines().any(|line| line.contains("FLOCK") && line.contains(&inode))
 }

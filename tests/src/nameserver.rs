@@ -57,7 +57,9 @@ impl Nameserver {
         for address in addresses.unwrap_or_default() {
             let data = match address {
                 IpAddr::V4(v4) if question.query_type() == RecordType::A => RData::A(A(v4)),
-                IpAddr::V6(v6) if question.query_type() == RecordType::AAAA => RData::AAAA(AAAA(v6)),
+                IpAddr::V6(v6) if question.query_type() == RecordType::AAAA => {
+                    RData::AAAA(AAAA(v6))
+                }
                 IpAddr::V4(_) | IpAddr::V6(_) => continue,
             };
             message.add_answer(Record::from_rdata(question.name().clone(), 0, data));

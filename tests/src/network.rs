@@ -61,7 +61,11 @@ fn sysctl(key: &str, value: &str) {
 /// Runs a script of the `ip` command in the calling thread's namespace.
 fn ip(script: &str) {
     let mut command = Command::new(programs::require("ip"));
-    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("ip can be run");
     let mut stdin = child.stdin.take().expect("it was asked for");
     stdin.write_all(script.as_bytes()).expect("ip reads its script");

@@ -100,7 +100,12 @@ impl Running {
     pub fn finish(mut self) -> Finished {
         self.stdin = None;
         let ended = self.wait();
-        assert!(ended, "not over in {DEADLINE:?}; so far: {} {}", self.stdout.text(), self.stderr.text());
+        assert!(
+            ended,
+            "not over in {DEADLINE:?}; so far: {} {}",
+            self.stdout.text(),
+            self.stderr.text()
+        );
         let status = self.child.wait().expect("a child can be waited for");
         let (stdout, stderr) = (self.stdout.end(), self.stderr.end());
         let log = self.log.as_ref().map(|log| fs::read_to_string(log).unwrap_or_default());

@@ -43,7 +43,8 @@ pub fn path() -> String {
 /// When it is not installed: a test that cannot run fails.
 #[must_use]
 pub fn require(program: &str) -> PathBuf {
-    let found = path().split(':').map(|folder| Path::new(folder).join(program)).find(|p| p.exists());
+    let found =
+        path().split(':').map(|folder| Path::new(folder).join(program)).find(|p| p.exists());
     found.unwrap_or_else(|| missing(program))
 }
 

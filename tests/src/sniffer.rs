@@ -83,7 +83,10 @@ impl Sniffer {
     /// kernel sends by itself, and the sentinels.
     pub(crate) fn frames(&self) -> Vec<Frame> {
         let frames = self.frames.0.lock().expect("the sniffer lives").clone();
-        frames.into_iter().filter(|frame| !frame.holds(SENTINEL) && !is_housekeeping(frame)).collect()
+        frames
+            .into_iter()
+            .filter(|frame| !frame.holds(SENTINEL) && !is_housekeeping(frame))
+            .collect()
     }
 }
 

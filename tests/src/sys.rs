@@ -3,6 +3,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use io_uring::types::Fd;
+use io_uring::{IoUring, opcode, squeue};
+
 /// Gives the calling thread a network namespace of its own, and a mount namespace if asked for.
 ///
 /// # Errors
@@ -49,11 +52,7 @@ pub fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -
 pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `address`, which outlives the call.
     check(unsafe {
-        libc::connect(
-            socket.as_raw_fd(),
-            address.as_ptr().cast(),
-            address.len() as libc::socklen_t,
-        )
+        libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t)
     })
 }
 
@@ -68,7 +67,8 @@ pub fn send_message(
     control: Option<&Control<'_>>,
     flags: i32,
 ) -> io::Result<()> {
-    let mut part = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
+    let mut part =
+        libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
     let mut buffer = ControlBuffer([0; CONTROL_SPACE]);
     // SAFETY: msghdr is plain data, for which all zeroes is "nothing".
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -126,6 +126,44 @@ pub fn interface_index(name: &str) -> io::Result<u32> {
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
         0 => Err(io::Error::last_os_error()),
         index => Ok(index),
+    }
+}
+
+/// connect(2) by io_uring.
+///
+/// # Errors
+/// As connect(2).
+pub fn ring_connect(ring: &mut IoUring, socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+    let length = address.len() as libc::socklen_t;
+    let entry = opcode::Connect::new(Fd(socket.as_raw_fd()), address.as_ptr().cast(), length);
+    // SAFETY: `address` and the socket outlive the call, at whose end the operation is complete.
+    unsafe { complete(ring, &entry.build()) }
+}
+
+/// send(2) by io_uring.
+///
+/// # Errors
+/// As send(2).
+pub fn ring_send(ring: &mut IoUring, socket: BorrowedFd<'_>, payload: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
+    let entry = opcode::Send::new(Fd(socket.as_raw_fd()), payload.as_ptr(), length);
+    // SAFETY: `payload` and the socket outlive the call, at whose end the operation is complete.
+    unsafe { complete(ring, &entry.build()) }
+}
+
+/// Does one operation and waits for it.
+///
+/// # Safety
+/// What the entry points to has to be valid until this returns.
+unsafe fn complete(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
+    // SAFETY: the caller vouches for the entry.
+    unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    let result = ring.completion().next().map(|completed| completed.result());
+    match result {
+        Some(error) if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+        Some(_) => Ok(()),
+        None => Err(io::Error::other("nothing was completed")),
     }
 }
 
