@@ -1,6 +1,7 @@
 //! A command to be run in the lab, in a jail or outside of one.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -30,6 +31,7 @@ pub struct Invocation<'lab> {
     environment: Vec<(OsString, OsString)>,
     cgroup: PathBuf,
     user: Option<u32>,
+    held: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,15 @@ impl<'lab> Invocation<'lab> {
 
     fn new(lab: &'lab Lab, place: Place) -> Self {
         let cgroup = lab.cgroup().path().to_owned();
-        Self { lab, place, options: Vec::new(), environment: Vec::new(), cgroup, user: None }
+        Self {
+            lab,
+            place,
+            options: Vec::new(),
+            environment: Vec::new(),
+            cgroup,
+            user: None,
+            held: None,
+        }
     }
 
     /// Gives httpjail a rule.
@@ -89,6 +99,13 @@ impl<'lab> Invocation<'lab> {
         self
     }
 
+    /// Lets httpjail (or the command outside) inherit a socket that is connected to `address`.
+    #[must_use]
+    pub fn holding(mut self, address: SocketAddr) -> Self {
+        self.held = Some(address);
+        self
+    }
+
     /// Runs the probe.
     pub fn probe<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
         self.start_probe(arguments).finish()
@@ -119,6 +136,10 @@ impl<'lab> Invocation<'lab> {
         let log = (self.place == Place::Jail).then(|| self.lab.new_log());
         let mut line: Vec<OsString> = vec![self.lab.probe().into(), "run-in".into()];
         line.extend([self.cgroup.clone().into_os_string(), "--".into()]);
+        if let Some(address) = self.held {
+            line.extend([self.lab.probe().into(), "holding".into()]);
+            line.extend([address.to_string().into(), "--".into()]);
+        }
         match &log {
             Some(log) => self.push_jail(&mut line, log),
             None => self.push_user(&mut line),

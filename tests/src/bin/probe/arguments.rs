@@ -1,7 +1,7 @@
 //! The command line of an act: `WORD… [--option value]…`.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 /// How long the probe waits for an answer before it reports that none came.
@@ -34,9 +34,10 @@ impl Arguments {
         self.words.get(index).expect("the act has all its words")
     }
 
-    /// The first word as an address with a port; a link-local one may name its interface's number.
+    /// The first word, ADDRESS:PORT or NAME:PORT; a link-local one may name its interface's number.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.word(0).parse().expect("the first word is ADDRESS:PORT")
+        let mut found = self.word(0).to_socket_addrs().expect("the first word is ADDRESS:PORT");
+        found.next().expect("a name that stands for an address")
     }
 
     /// What is sent, and looked for on the wire.
