@@ -148,7 +148,6 @@ impl Finished {
     ///
     /// # Panics
     /// When the code is another.
-    #[must_use]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self

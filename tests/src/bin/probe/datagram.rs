@@ -30,7 +30,7 @@ pub(crate) fn send_to(arguments: &Arguments) -> Result<Value, Refusal> {
 pub(crate) fn connected_send_to(arguments: &Arguments) -> Result<Value, Refusal> {
     let (socket, target) = open(arguments)?;
     let first: SocketAddr =
-        arguments.option("first").unwrap_or("127.0.0.1:9").parse().expect("first");
+        arguments.option("first").unwrap_or("45.67.89.53:53").parse().expect("first");
     socket.connect(&first.into()).step("connect")?;
     socket.send_to(arguments.mark(), &target.into()).step("sendto")?;
     sent()
