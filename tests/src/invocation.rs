@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::addresses::NAMESERVER_V4;
@@ -87,8 +87,8 @@ impl<'lab> Invocation<'lab> {
 
     /// Starts it in another cgroup than the lab's.
     #[must_use]
-    pub fn in_cgroup(mut self, cgroup: &crate::Cgroup) -> Self {
-        cgroup.path().clone_into(&mut self.cgroup);
+    pub fn in_cgroup(mut self, cgroup: &Path) -> Self {
+        cgroup.clone_into(&mut self.cgroup);
         self
     }
 
@@ -156,7 +156,7 @@ impl<'lab> Invocation<'lab> {
         Running::new(child.expect("the probe can be run"), log)
     }
 
-    fn push_jail(&self, line: &mut Vec<OsString>, log: &std::path::Path) {
+    fn push_jail(&self, line: &mut Vec<OsString>, log: &Path) {
         line.extend([programs::httpjail().into(), "--request-log".into(), log.into()]);
         line.extend(self.options.iter().cloned());
         line.push("--".into());

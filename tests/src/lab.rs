@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -203,16 +203,21 @@ impl Lab {
     /// When something was left.
     pub fn assert_clean(&self) {
         assert!(!self.cgroup.is_populated(), "processes are left in the lab's cgroup");
-        let depth = self.cgroup.path().components().count() + 1;
-        let jails: Vec<_> = self.cgroup.descendants();
-        let jails: Vec<_> = jails.iter().filter(|p| p.components().count() > depth).collect();
+        let jails = self.jails();
         assert!(jails.is_empty(), "cgroups of jails are left: {jails:?}");
         assert_eq!(self.client.foreign_processes(), Vec::<String>::new(), "processes are left");
         let tables: Vec<_> =
             self.tables().into_iter().filter(|t| t != "table inet httpjail").collect();
         assert!(tables.is_empty(), "nftables are left: {tables:?}");
-        let dead = dead_runs();
-        assert!(dead.is_empty(), "folders of dead runs are left: {dead:?}");
+        let runs = run_folders(self.cgroup.path());
+        assert!(runs.is_empty(), "folders of runs are left: {runs:?}");
+    }
+
+    /// The cgroups of the lab's jails.
+    #[must_use]
+    pub fn jails(&self) -> Vec<PathBuf> {
+        let is_jail = |path: &PathBuf| path.iter().next_back().is_some_and(is_jail_name);
+        self.cgroup.descendants().into_iter().filter(is_jail).collect()
     }
 
     /// The client namespace's nftables.
@@ -296,17 +301,17 @@ fn furnish(client: &Namespace, folder: &Path) {
     }
 }
 
-/// Folders of runs whose lock nobody holds.
-fn dead_runs() -> Vec<PathBuf> {
-    let folders = fs::read_dir("/run/httpjail").into_iter().flatten().flatten();
-    let folders = folders.map(|entry| entry.path()).filter(|path| path.is_dir());
-    folders.filter(|folder| !is_locked(&folder.join("lock"))).collect()
+fn is_jail_name(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy().starts_with("jail-")
 }
 
-/// Reads /proc/locks instead of trying the lock, which would make a live run look dead to a sweep.
-fn is_locked(lock: &Path) -> bool {
-    let Ok(file) = fs::metadata(lock) else { return false };
-    let locks = fs::read_to_string("/proc/locks").expect("/proc is mounted");
-    let inode = format!(":{} ", file.ino());
-    locks.lines().any(|line| line.contains("FLOCK") && line.contains(&inode))
+/// Folders of runs whose jail was below this cgroup: by its note, which a run makes first.
+fn run_folders(cgroup: &Path) -> Vec<PathBuf> {
+    let folders = fs::read_dir("/run/httpjail").into_iter().flatten().flatten();
+    let folders = folders.map(|entry| entry.path());
+    let is_below = |folder: &PathBuf| {
+        let note = fs::read_to_string(folder.join("cgroup"));
+        note.is_ok_and(|note| Path::new(&note).starts_with(cgroup))
+    };
+    folders.filter(is_below).collect()
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -150,6 +151,22 @@ impl Origin {
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Origin({} at {} and {})", self.name, self.v4, self.v6)
+    }
+}
+
+/// Answers with the files of a folder, as a web server with no settings would.
+pub fn folder(root: PathBuf) -> impl Fn(&Seen) -> Reply + Send + Sync + 'static {
+    move |seen| {
+        let path = seen.target.split('?').next().unwrap_or_default();
+        let mut file = root.join(path.trim_start_matches('/'));
+        if path.ends_with('/') {
+            file.push("index.html");
+        }
+        let content = std::fs::read(file);
+        let kind = if path.ends_with('/') { "text/html" } else { "application/octet-stream" };
+        let status = if content.is_ok() { 200 } else { 404 };
+        let reply = Response::builder().status(status).header("content-type", kind);
+        reply.body(content.unwrap_or_default().into()).expect("a legal reply")
     }
 }
 
