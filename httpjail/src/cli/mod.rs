@@ -1,8 +1,12 @@
-//! The command line.
+//! The command line: `args` reads it, `plan` understands it, `run` does it, `exit` and `report`
+//! tell how it went.
 
-use std::process::ExitCode;
+mod args;
+pub mod exit;
+mod log;
+mod options;
+pub mod plan;
+mod report;
+mod run;
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
-}
+pub use run::main;

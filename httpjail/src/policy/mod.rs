@@ -5,11 +5,13 @@ mod engine;
 mod facts;
 mod gate;
 mod host;
+mod names;
 mod permit;
 
 pub use decision::{Decision, Denial, DenyReason, Limits};
 pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
 pub use facts::{Process, RequestFacts, Scheme};
 pub use gate::Gate;
-pub use host::{Authority, AuthorityError, Host};
+pub use host::{Authority, AuthorityError, Host, HostPort};
+pub use names::SyntheticNames;
 pub use permit::Permitted;

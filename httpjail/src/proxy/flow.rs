@@ -1,9 +1,6 @@
 //! Where an accepted connection was meant to go, and who opened it.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-};
+use std::{io, net::SocketAddr};
 
 use crate::policy::Process;
 
@@ -25,10 +22,4 @@ pub trait FlowTable: Send + Sync {
     ///
     /// When the table can't be read; the connection must be reset then, too.
     fn take(&self, client: SocketAddr) -> io::Result<Option<Flow>>;
-}
-
-/// Finds the name that a synthetic address stands for.
-pub trait SyntheticNames: Send + Sync {
-    /// The name that the DNS stub gave `address` for, if it gave it.
-    fn name_of(&self, address: IpAddr) -> Option<String>;
 }

@@ -1,1 +1,42 @@
-//! Rule engines.
+//! Rule engines: what the user wrote, as something that judges requests.
+
+mod error;
+mod quickjs;
+mod source;
+
+use std::sync::Arc;
+
+pub use error::RuleError;
+pub use quickjs::Js;
+pub use source::RuleSource;
+
+use crate::policy::{EngineFactory, NoRule, ProcessInspector};
+
+/// What decides in a run.
+#[derive(Clone, Debug)]
+pub enum Rules {
+    /// No rule was given: all is denied.
+    Absent,
+    /// A rule in JavaScript.
+    QuickJs(Js),
+}
+
+impl Rules {
+    /// Checks a rule in JavaScript; nothing of it is run.
+    ///
+    /// # Errors
+    ///
+    /// [`RuleError`] with the place of the error.
+    pub fn compile(source: &RuleSource) -> Result<Self, RuleError> {
+        Js::compile(source.name(), source.text()).map(Self::QuickJs)
+    }
+
+    /// The factory of engines for the worker threads; `processes` answers rules that ask which
+    /// program connected.
+    pub fn into_factory(self, processes: Arc<dyn ProcessInspector>) -> Arc<dyn EngineFactory> {
+        match self {
+            Self::Absent => Arc::new(NoRule),
+            Self::QuickJs(js) => Arc::new(js.with_inspector(processes)),
+        }
+    }
+}

@@ -1,1 +1,20 @@
-//! Skeleton.
+//! One run from plan to outcome: `Planned → Armed → Running → Outcome`.
+//!
+//! The supervisor holds the privileges and parses nothing that comes from the jail; what does
+//! lives in a role of its own (`proxy_role`). Anything that can't be put up stops the run before
+//! the command's first instruction, and what was put up goes in reverse (P4, P11).
+
+mod arm;
+mod control;
+mod error;
+mod jail;
+mod proxy_process;
+mod proxy_role;
+mod reap;
+mod run;
+mod run_dir;
+mod supervise;
+
+pub use error::SessionError;
+pub use reap::{Swept, cleanup};
+pub use run::{Outcome, run};

@@ -1,0 +1,94 @@
+//! Why the kernel side refused something, and how often.
+
+/// Why the kernel side refused a call or dropped a packet. The number is the place in
+/// [`Refusals`]; numbers are never reused.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefuseReason {
+    /// A socket type or protocol other than TCP and UDP.
+    Protocol = 0,
+    /// UDP to a port other than 53.
+    Udp = 1,
+    /// A socket that is bound to a device.
+    BoundDevice = 2,
+    /// A datagram to a link-local, multicast or broadcast address.
+    Scoped = 3,
+    /// IPv6 where the proxy listens on IPv4 only.
+    NoIpv6 = 4,
+    /// A packet that would have left over another device than lo.
+    NotLoopback = 5,
+    /// A packet with options, fragments or extension headers.
+    Header = 6,
+    /// A packet to or from a socket on lo that isn't the jail's.
+    Stranger = 7,
+    /// A connection attempt from outside to a jailed listener.
+    Inbound = 8,
+    /// The kernel could not note the connection (memory, a full map).
+    NoMemory = 9,
+    /// The cgroup has no entry: its jail isn't armed any more, or never was.
+    NoJail = 10,
+}
+
+impl RefuseReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 11] = [
+        Self::Protocol,
+        Self::Udp,
+        Self::BoundDevice,
+        Self::Scoped,
+        Self::NoIpv6,
+        Self::NotLoopback,
+        Self::Header,
+        Self::Stranger,
+        Self::Inbound,
+        Self::NoMemory,
+        Self::NoJail,
+    ];
+
+    /// A short name for logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::Udp => "udp",
+            Self::BoundDevice => "bound-device",
+            Self::Scoped => "scoped-address",
+            Self::NoIpv6 => "no-ipv6",
+            Self::NotLoopback => "not-loopback",
+            Self::Header => "packet-header",
+            Self::Stranger => "stranger",
+            Self::Inbound => "inbound",
+            Self::NoMemory => "no-memory",
+            Self::NoJail => "no-jail",
+        }
+    }
+}
+
+/// Places in [`Refusals`]; some are free for later reasons.
+pub const REASONS: usize = 16;
+
+/// How often each reason came up in one jail.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    counts: [u64; REASONS],
+}
+
+impl Refusals {
+    /// The count for `reason`.
+    pub fn of(&self, reason: RefuseReason) -> u64 {
+        self.counts.get(reason as usize).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_place() {
+        for (place, reason) in RefuseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            assert!(place < REASONS);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What the kernel side notes about a connection.
+
+use crate::addr::Addr;
+
+/// Bytes of a thread's name in the kernel (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+
+/// Who made a socket call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Thread group id in the initial PID namespace.
+    pub pid: u32,
+    /// Real user id in the initial user namespace.
+    pub uid: u32,
+    /// The thread's name, filled up with zeros.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// Where a program wanted to go.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The address.
+    pub addr: Addr,
+    /// The port, in host byte order.
+    pub port: u32,
+}
+
+/// Names an accepted connection: the client's end of it, in its jail and network namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// The jail's cgroup id.
+    pub jail: u64,
+    /// The cookie of the client's network namespace.
+    pub netns: u64,
+    /// The client's address.
+    pub addr: Addr,
+    /// The client's port, in host byte order.
+    pub port: u32,
+    _pad: u32,
+}
+
+impl FlowKey {
+    /// A key; its padding is zero, as a map's key must be.
+    #[inline(always)]
+    pub const fn new(jail: u64, netns: u64, addr: Addr, port: u32) -> Self {
+        Self { jail, netns, addr, port, _pad: 0 }
+    }
+}
+
+/// What is known of a connection when the proxy accepts it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowEntry {
+    /// Where the program wanted to go.
+    pub target: Target,
+    /// Who called `connect()`.
+    pub caller: Caller,
+}
+
+/// How a socket's traffic goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Untouched: no connect yet, or to a socket of the same jail.
+    Direct,
+    /// To the proxy.
+    Proxy,
+    /// To the DNS stub.
+    Dns,
+}
+
+/// What a socket carries in its storage, from its creation to its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketNote {
+    /// The jail in which it was made; zero: not in a jail of ours.
+    pub maker: u64,
+    /// Where it was meant to go.
+    pub target: Target,
+    /// Who sent it there.
+    pub caller: Caller,
+    course: u32,
+}
+
+impl SocketNote {
+    /// The note of a socket that was just made in `jail`.
+    #[inline(always)]
+    pub const fn made_in(jail: u64) -> Self {
+        let target = Target { addr: Addr::from_words([0; 4]), port: 0 };
+        let caller = Caller { pid: 0, uid: 0, comm: [0; COMM_LEN] };
+        Self { maker: jail, target, caller, course: 0 }
+    }
+
+    /// How its traffic goes.
+    #[inline(always)]
+    pub const fn course(&self) -> Course {
+        match self.course {
+            1 => Course::Proxy,
+            2 => Course::Dns,
+            _ => Course::Direct,
+        }
+    }
+
+    /// Notes a new course.
+    #[inline(always)]
+    pub fn set_course(&mut self, course: Course) {
+        self.course = match course {
+            Course::Direct => 0,
+            Course::Proxy => 1,
+            Course::Dns => 2,
+        };
+    }
+}

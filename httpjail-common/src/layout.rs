@@ -1,0 +1,23 @@
+//! The layout of what lies in shared maps, checked at compile time: no implicit padding, and the
+//! same offsets whatever compiles it.
+
+use core::mem::{offset_of, size_of};
+
+use crate::{
+    addr::Addr,
+    event::Refusals,
+    flow::{Caller, FlowEntry, FlowKey, SocketNote, Target},
+    jail::{JailEntry, LocalKey},
+};
+
+const _: () = {
+    assert!(size_of::<Addr>() == 16);
+    assert!(size_of::<Caller>() == 24);
+    assert!(size_of::<Target>() == 20);
+    assert!(size_of::<FlowKey>() == 40 && offset_of!(FlowKey, port) == 32);
+    assert!(size_of::<FlowEntry>() == 44 && offset_of!(FlowEntry, caller) == 20);
+    assert!(size_of::<SocketNote>() == 56 && offset_of!(SocketNote, target) == 8);
+    assert!(size_of::<JailEntry>() == 16);
+    assert!(size_of::<LocalKey>() == 24);
+    assert!(size_of::<Refusals>() == 8 * crate::event::REASONS);
+};

@@ -1,0 +1,37 @@
+//! The maps: the only place that declares any. All are shared by all jails and keyed by jail.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{HashMap, SkStorage},
+    macros::btf_map,
+};
+use httpjail_common::{
+    event::Refusals,
+    flow::{FlowEntry, FlowKey, SocketNote},
+    jail::{JailEntry, LocalKey},
+    names::{MAX_FLOWS, MAX_JAILS, MAX_LOCALS},
+};
+
+/// Allocated as they are needed: preallocating [`FLOWS`] alone would cost milliseconds.
+const LAZY: usize = BPF_F_NO_PREALLOC as usize;
+
+/// Which cgroups are jails, and where their proxies listen. Written by the user side only.
+#[btf_map]
+pub static JAILS: HashMap<u64, JailEntry, MAX_JAILS, LAZY> = HashMap::new();
+
+/// Connections between `connect()` and accept. A plain hash: with an LRU one jail could evict
+/// another's entries.
+#[btf_map]
+pub static FLOWS: HashMap<FlowKey, FlowEntry, MAX_FLOWS, LAZY> = HashMap::new();
+
+/// How often each jail was refused what. Entries are made by the user side.
+#[btf_map]
+pub static REFUSALS: HashMap<u64, Refusals, MAX_JAILS, LAZY> = HashMap::new();
+
+/// The machine's own addresses. Written by the user side only.
+#[btf_map]
+pub static LOCALS: HashMap<LocalKey, u8, MAX_LOCALS, LAZY> = HashMap::new();
+
+/// What each jailed socket carries.
+#[btf_map]
+pub static NOTES: SkStorage<SocketNote> = SkStorage::new();

@@ -1,0 +1,151 @@
+//! The boundary (P1): whatever the other hooks saw or missed, a packet of a jail leaves or
+//! arrives only over lo, and only between the jail and its proxy, its stub or itself.
+
+use core::ptr::addr_of;
+
+use aya_ebpf::{EbpfContext, bindings::__sk_buff, programs::SkBuffContext};
+use httpjail_common::{
+    addr::Addr,
+    event::RefuseReason,
+    flow::Target,
+    gate::{self, Transport},
+};
+
+use crate::{
+    emit::{NO_JAIL, Refused},
+    jail::{self, Jail},
+    local,
+};
+
+/// The index of lo in every network namespace (LOOPBACK_IFINDEX, include/net/flow.h).
+const LOOPBACK: u32 = 1;
+/// `skb->protocol` values (if_ether.h), as they lie in the context: network byte order.
+const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
+const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
+/// The TCP flags SYN and ACK.
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// The two ends of a packet.
+struct Ends {
+    transport: Transport,
+    from: Target,
+    to: Target,
+    /// A TCP packet that opens a connection.
+    opens: bool,
+}
+
+/// Judges a packet that a jailed socket sends.
+#[inline(always)]
+pub fn egress(ctx: &SkBuffContext) -> Result<(), Refused> {
+    let (jail, ends) = inspect(ctx)?;
+    if gate::is_endpoint(&jail.entry, ends.transport, ends.to.addr, ends.to.port) {
+        return Ok(());
+    }
+    between(ctx, &jail, &ends, ends.from, ends.to, RefuseReason::Stranger)
+}
+
+/// Judges a packet that a jailed socket receives.
+#[inline(always)]
+pub fn ingress(ctx: &SkBuffContext) -> Result<(), Refused> {
+    let (jail, ends) = inspect(ctx)?;
+    if gate::is_endpoint(&jail.entry, ends.transport, ends.from.addr, ends.from.port) {
+        return Ok(());
+    }
+    // The sender is the socket that an answer to this packet would reach.
+    between(ctx, &jail, &ends, ends.to, ends.from, RefuseReason::Inbound)
+}
+
+/// Passes what goes between sockets of one jail.
+///
+/// Where no socket is found, a TCP packet that doesn't open a connection passes: its other end
+/// is in TIME-WAIT or closed, and only the kernel answers. The connection itself was judged by
+/// its SYN. Dropping it would leave sockets in LAST-ACK for minutes.
+#[inline(always)]
+fn between(
+    ctx: &SkBuffContext,
+    jail: &Jail,
+    ends: &Ends,
+    near: Target,
+    far: Target,
+    reason: RefuseReason,
+) -> Result<(), Refused> {
+    let refused = Refused { jail: jail.id, reason };
+    let peer = local::lookup(ctx.as_ptr(), ends.transport, near, far);
+    if peer.is_null() {
+        return match ends.transport {
+            Transport::Tcp if !ends.opens => Ok(()),
+            Transport::Tcp | Transport::Udp => Err(refused),
+        };
+    }
+    let is_ours = jail::holds(jail.id, peer);
+    local::release(peer);
+    if is_ours { Ok(()) } else { Err(refused) }
+}
+
+/// The packet's jail and ends, if it is a plain TCP or UDP packet on lo.
+#[inline(always)]
+fn inspect(ctx: &SkBuffContext) -> Result<(Jail, Ends), Refused> {
+    let skb: *mut __sk_buff = ctx.skb.skb;
+    let jail = jail::of_packet(skb).ok_or(NO_JAIL)?;
+    // SAFETY: fields of the context, read whole.
+    let (device, protocol) = unsafe {
+        (addr_of!((*skb).ifindex).read_volatile(), addr_of!((*skb).protocol).read_volatile())
+    };
+    if device != LOOPBACK {
+        return Err(Refused { jail: jail.id, reason: RefuseReason::NotLoopback });
+    }
+    let ends = match protocol {
+        ETH_P_IP => v4(ctx),
+        ETH_P_IPV6 => v6(ctx),
+        _ => None,
+    };
+    match ends {
+        Some(ends) => Ok((jail, ends)),
+        None => Err(Refused { jail: jail.id, reason: RefuseReason::Header }),
+    }
+}
+
+/// IPv4 (RFC 791): no options (source routes), no fragments.
+#[inline(always)]
+fn v4(ctx: &SkBuffContext) -> Option<Ends> {
+    let version_and_length: u8 = ctx.load(0).ok()?;
+    let fragment: u16 = ctx.load(6).ok()?;
+    // More-fragments and the offset; the don't-fragment bit may be set.
+    if version_and_length != 0x45 || u16::from_be(fragment) & 0x3fff != 0 {
+        return None;
+    }
+    let protocol: u8 = ctx.load(9).ok()?;
+    let from: u32 = ctx.load(12).ok()?;
+    let to: u32 = ctx.load(16).ok()?;
+    ends(ctx, protocol, Addr::from_v4_word(from), Addr::from_v4_word(to), 20)
+}
+
+/// IPv6 (RFC 8200): no extension headers (routing headers above all).
+#[inline(always)]
+fn v6(ctx: &SkBuffContext) -> Option<Ends> {
+    let protocol: u8 = ctx.load(6).ok()?;
+    let from: [u32; 4] = ctx.load(8).ok()?;
+    let to: [u32; 4] = ctx.load(24).ok()?;
+    ends(ctx, protocol, Addr::from_words(from), Addr::from_words(to), 40)
+}
+
+#[inline(always)]
+fn ends(ctx: &SkBuffContext, protocol: u8, from: Addr, to: Addr, header: usize) -> Option<Ends> {
+    let transport = Transport::of(protocol.into())?;
+    let source: u16 = ctx.load(header).ok()?;
+    let destination: u16 = ctx.load(header + 2).ok()?;
+    let opens = match transport {
+        Transport::Tcp => {
+            let flags: u8 = ctx.load(header + 13).ok()?;
+            flags & (SYN | ACK) == SYN
+        }
+        Transport::Udp => false,
+    };
+    Some(Ends {
+        transport,
+        from: Target { addr: from, port: u16::from_be(source).into() },
+        to: Target { addr: to, port: u16::from_be(destination).into() },
+        opens,
+    })
+}

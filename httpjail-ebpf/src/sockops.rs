@@ -1,0 +1,97 @@
+//! TCP's own events: a redirected connection is put on record after its source port is final
+//! and before its SYN is out, so the proxy can't accept what isn't on record.
+
+use core::ptr::addr_of;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{
+        BPF_ANY, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_TCP_CLOSE, bpf_sock,
+    },
+    helpers::generated::bpf_get_netns_cookie,
+    programs::SockOpsContext,
+};
+use httpjail_common::{
+    addr::Addr,
+    event::RefuseReason,
+    flow::{Course, FlowEntry, FlowKey, SocketNote},
+};
+
+use crate::{
+    emit::{self, Refused},
+    local,
+    maps::FLOWS,
+};
+
+/// Handles one event of a jailed socket.
+#[inline(always)]
+pub fn event(ctx: &SockOpsContext) {
+    match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => put(ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => take_back(ctx),
+        _ => {}
+    }
+}
+
+/// Records a connection to the proxy. If that fails the proxy finds nothing and resets it.
+#[inline(always)]
+fn put(ctx: &SockOpsContext) {
+    let Some(note) = proxied(ctx) else { return };
+    let key = key(ctx, &note);
+    let entry = FlowEntry { target: note.target, caller: note.caller };
+    if FLOWS.insert(key, entry, BPF_ANY.into()).is_err() {
+        emit::refuse(Refused { jail: note.maker, reason: RefuseReason::NoMemory });
+        return;
+    }
+    // Without the flag the entry of a connection that is never accepted stays until the jail's
+    // end; nothing else depends on it.
+    let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+}
+
+/// Removes what was not accepted.
+#[inline(always)]
+fn take_back(ctx: &SockOpsContext) {
+    let Some(note) = proxied(ctx) else { return };
+    let _ = FLOWS.remove(key(ctx, &note));
+}
+
+/// The note of a socket that is on its way to the proxy.
+#[inline(always)]
+fn proxied(ctx: &SockOpsContext) -> Option<SocketNote> {
+    // SAFETY: `sk` is a pointer field of the context, null for some events.
+    let sk: *mut bpf_sock = unsafe { addr_of!((*ctx.ops).__bindgen_anon_2.sk).read_volatile() };
+    let note = local::note(emit::present(sk)?)?;
+    // SAFETY: the storage of the event's socket; a copy is taken.
+    let note = unsafe { *note };
+    match note.course() {
+        Course::Proxy => Some(note),
+        Course::Direct | Course::Dns => None,
+    }
+}
+
+/// The client's end. A target that is an IPv4 address means that the connection is IPv4,
+/// whatever the socket's family.
+#[inline(always)]
+fn key(ctx: &SockOpsContext, note: &SocketNote) -> FlowKey {
+    let ops = ctx.ops;
+    // Both are read before one is chosen: the compiler would otherwise choose between two
+    // offsets, and the verifier allows no arithmetic on a context.
+    // SAFETY: fields of the context, read whole, as the verifier asks.
+    let (v4, v6) = unsafe {
+        let ip = addr_of!((*ops).local_ip6).cast::<u32>();
+        let v6 = [
+            ip.read_volatile(),
+            ip.add(1).read_volatile(),
+            ip.add(2).read_volatile(),
+            ip.add(3).read_volatile(),
+        ];
+        (addr_of!((*ops).local_ip4).read_volatile(), v6)
+    };
+    let is_v4 = note.target.addr.v4_word().is_some();
+    let addr = if is_v4 { Addr::from_v4_word(v4) } else { Addr::from_words(v6) };
+    // SAFETY: a helper that only reads the context.
+    let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    // `local_port` is in host byte order (bpf.h, struct bpf_sock_ops).
+    FlowKey::new(note.maker, netns, addr, ctx.local_port())
+}

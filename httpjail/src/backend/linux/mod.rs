@@ -1,0 +1,21 @@
+//! Linux: a cgroup that eBPF programs guard, with nftables as the backstop.
+
+pub(crate) mod addresses;
+pub mod backstop;
+mod bpf;
+pub(crate) mod cgroup;
+pub(crate) mod flows;
+pub(crate) mod parent;
+pub(crate) mod role;
+pub(crate) mod signals;
+pub mod spawn;
+pub mod user;
+
+#[cfg(test)]
+mod kernel_tests;
+#[cfg(test)]
+mod testing;
+
+pub(crate) use bpf::maps::{Endpoints, JailId, Maps};
+pub use bpf::object::ObjectError;
+pub use parent::KernelError;

@@ -1,0 +1,155 @@
+//! What can go wrong, and how the child says so.
+
+use std::{ffi::OsString, io, os::fd::RawFd};
+
+/// A command that was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The command, an argument or the environment holds a NUL byte.
+    #[error("pass {0:?} to a program: it holds a NUL byte")]
+    Nul(OsString),
+    /// A standard descriptor would carry the jail's bytes past the jail.
+    #[error("hand descriptor {fd} to the command: it is {what}, made outside the jail")]
+    Descriptor {
+        /// 0, 1 or 2.
+        fd: RawFd,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A standard descriptor can't be looked at.
+    #[error("look at descriptor {fd}")]
+    Inspect {
+        /// 0, 1 or 2.
+        fd: RawFd,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The pipes between parent and child can't be made or used.
+    #[error("talk to the command's process")]
+    Pipe(#[source] io::Error),
+    /// No process can be made.
+    #[error("make a process in the jail's cgroup")]
+    Clone(#[source] io::Error),
+    /// The child failed on its way to the command.
+    #[error("{step} in the command's process")]
+    Child {
+        /// What it was doing.
+        step: Step,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no such program.
+    #[error("find {0:?}")]
+    NotFound(OsString),
+    /// There is such a program, and it can't be run.
+    #[error("run {command:?}")]
+    NotExecutable {
+        /// The command as it was given.
+        command: OsString,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What the child does between its birth and the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Step {
+    /// Moves into the cgroup, where the clone couldn't place it there.
+    EnterCgroup = 1,
+    /// Closes what it inherited.
+    CloseDescriptors = 2,
+    /// Asks to be killed with its parent.
+    FollowParent = 3,
+    /// Takes the supplementary groups.
+    SetGroups = 4,
+    /// Takes the group.
+    SetGroup = 5,
+    /// Takes the user.
+    SetUser = 6,
+    /// Gives up new privileges.
+    RefusePrivileges = 7,
+    /// Becomes the command.
+    Execute = 8,
+}
+
+impl Step {
+    const ALL: [Self; 8] = [
+        Self::EnterCgroup,
+        Self::CloseDescriptors,
+        Self::FollowParent,
+        Self::SetGroups,
+        Self::SetGroup,
+        Self::SetUser,
+        Self::RefusePrivileges,
+        Self::Execute,
+    ];
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::EnterCgroup => "enter the jail's cgroup",
+            Self::CloseDescriptors => "close inherited descriptors",
+            Self::FollowParent => "tie its life to its parent's",
+            Self::SetGroups => "set the supplementary groups",
+            Self::SetGroup => "set the group",
+            Self::SetUser => "set the user",
+            Self::RefusePrivileges => "refuse new privileges",
+            Self::Execute => "execute the command",
+        })
+    }
+}
+
+/// The child's last words: where it failed, and `errno`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) step: Step,
+    pub(super) errno: i32,
+}
+
+impl Failure {
+    pub(super) const SIZE: usize = 8;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::SIZE] {
+        let [a, b, c, d] = (self.step as i32).to_ne_bytes();
+        let [e, f, g, h] = self.errno.to_ne_bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// `None` when the bytes are no failure of ours.
+    pub(super) fn from_bytes(bytes: [u8; Self::SIZE]) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h] = bytes;
+        let number = i32::from_ne_bytes([a, b, c, d]);
+        let step = Step::ALL.into_iter().find(|&step| step as i32 == number)?;
+        Some(Self { step, errno: i32::from_ne_bytes([e, f, g, h]) })
+    }
+
+    /// The error to report, in the terms of a shell: not found (127) or not executable (126)
+    /// when the exec itself failed.
+    pub(super) fn into_error(self, command: OsString) -> SpawnError {
+        let source = io::Error::from_raw_os_error(self.errno);
+        match (self.step, self.errno) {
+            (Step::Execute, libc::ENOENT | libc::ENOTDIR) => SpawnError::NotFound(command),
+            (Step::Execute, _) => SpawnError::NotExecutable { command, source },
+            (step, _) => SpawnError::Child { step, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_survives_the_pipe() {
+        for step in Step::ALL {
+            let failure = Failure { step, errno: libc::EPERM };
+            assert_eq!(Failure::from_bytes(failure.to_bytes()), Some(failure));
+        }
+        assert_eq!(Failure::from_bytes([0xff; Failure::SIZE]), None);
+    }
+}

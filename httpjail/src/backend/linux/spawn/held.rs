@@ -1,0 +1,218 @@
+//! The parent's side: a child that waits, then a child that runs.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::process::ExitStatusExt,
+    },
+    process::{self, ExitStatus},
+};
+
+use rustix::{
+    io::{Errno, fcntl_dupfd_cloexec},
+    process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
+};
+
+use super::{
+    SpawnError,
+    child::{Credentials, Orders},
+    clone::{Cloned, clone_into},
+    error::Failure,
+    image::Image,
+    signals::{AllBlocked, Signals},
+    stdio,
+};
+use crate::backend::linux::user::Identity;
+
+/// Descriptors below this one have a meaning in the child: standard streams and its two pipes.
+const FIRST_FREE: i32 = 5;
+
+/// What to start, where and as whom.
+#[derive(Clone, Copy, Debug)]
+pub struct SpawnPlan<'a> {
+    /// The program: a path if it has a slash, else a name to look for in the environment's PATH.
+    pub command: &'a OsStr,
+    /// Its arguments, without its name.
+    pub args: &'a [OsString],
+    /// Its whole environment.
+    pub environment: &'a [(OsString, OsString)],
+    /// The directory of the jail's cgroup.
+    pub cgroup: BorrowedFd<'a>,
+    /// Whom it runs as; `None`: as the caller.
+    pub identity: Option<&'a Identity>,
+    /// The signals it starts with.
+    pub signals: Signals,
+}
+
+/// The command's process, in its cgroup, before the command: it waits until the jail is armed
+/// (P4). Dropped, it ends without having run anything.
+#[derive(Debug)]
+pub struct HeldChild {
+    pid: Pid,
+    child: Option<Child>,
+    gate: Option<io::PipeWriter>,
+    report: io::PipeReader,
+    command: OsString,
+}
+
+/// The command's process.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+/// Makes the process that will be the command.
+///
+/// It is killed when the *thread* that called this ends, so call it on one that lives as long as
+/// the jail. It keeps process group, session, terminal, directory, umask and limits of the
+/// caller. A process that is forked (without an exec) between this call and
+/// [`HeldChild::release`] holds the gate open: fork helpers before.
+///
+/// # Errors
+///
+/// When the plan can't be carried out as it is; nothing is left then.
+pub fn spawn(plan: SpawnPlan<'_>) -> Result<HeldChild, SpawnError> {
+    spawn_by(plan, clone_into)
+}
+
+/// [`spawn`], with the way to clone as an argument for the tests.
+pub(super) fn spawn_by(
+    plan: SpawnPlan<'_>,
+    clone: unsafe fn(BorrowedFd<'_>) -> io::Result<Cloned>,
+) -> Result<HeldChild, SpawnError> {
+    stdio::check()?;
+    let mut image = Image::new(plan.command, plan.args, plan.environment)?;
+    let (gate_reader, gate) = io::pipe().map_err(SpawnError::Pipe)?;
+    let (report, report_writer) = io::pipe().map_err(SpawnError::Pipe)?;
+    let gate_reader = moved_up(gate_reader.into())?;
+    let report_writer = moved_up(report_writer.into())?;
+    let orders = Orders {
+        image: &mut image,
+        credentials: plan.identity.map(|identity| Credentials {
+            uid: identity.uid(),
+            gid: identity.gid(),
+            groups: identity.groups(),
+        }),
+        signals: &plan.signals,
+        cgroup: plan.cgroup.as_raw_fd(),
+        gate: gate_reader.as_raw_fd(),
+        report: report_writer.as_raw_fd(),
+        parent: process::id() as libc::pid_t,
+    };
+    let blocked = AllBlocked::new();
+    // SAFETY: the child goes straight to its orders, which are async-signal-safe and don't
+    // return; its descriptors are its own.
+    let (pid, pidfd) = match unsafe { clone(plan.cgroup) }.map_err(SpawnError::Clone)? {
+        // SAFETY: this is the child.
+        Cloned::Child(entry) => unsafe { orders.carry_out(entry) },
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(blocked);
+    Ok(HeldChild {
+        pid,
+        child: Some(Child { pid, pidfd }),
+        gate: Some(gate),
+        report,
+        command: plan.command.to_owned(),
+    })
+}
+
+impl HeldChild {
+    /// The process that waits, and will be the command.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Lets the child become the command, and returns when it has.
+    ///
+    /// # Errors
+    ///
+    /// When it couldn't; then it has ended.
+    pub fn release(mut self) -> Result<Child, SpawnError> {
+        // A child that has failed already reads nothing; its report says why.
+        let opened = self.gate.take().map_or(Ok(()), |mut gate| gate.write_all(&[1]));
+        match opened {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(SpawnError::Pipe(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        if let Some(failure) = self.failure()? {
+            return Err(failure.into_error(std::mem::take(&mut self.command)));
+        }
+        Ok(self.child.take().expect("only release and drop take the child out"))
+    }
+
+    /// Reads the report to its end, which comes with the exec or the child's death.
+    fn failure(&mut self) -> Result<Option<Failure>, SpawnError> {
+        let mut bytes = Vec::new();
+        self.report.read_to_end(&mut bytes).map_err(SpawnError::Pipe)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let malformed = || SpawnError::Pipe(io::ErrorKind::InvalidData.into());
+        let bytes = <[u8; Failure::SIZE]>::try_from(bytes).map_err(|_| malformed())?;
+        Failure::from_bytes(bytes).map(Some).ok_or_else(malformed)
+    }
+}
+
+impl Drop for HeldChild {
+    fn drop(&mut self) {
+        // With its gate shut for good the child ends at once; it is waited for so that it
+        // doesn't stay behind as a zombie.
+        drop(self.gate.take());
+        if let Some(child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Child {
+    /// The process id.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends a signal to this process and to no later one of the same id.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` when it has ended and was waited for.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.pidfd, signal)?)
+    }
+
+    /// Waits until the process ends. A second call fails.
+    ///
+    /// # Errors
+    ///
+    /// When the process isn't this one's child any more.
+    pub fn wait(&self) -> io::Result<ExitStatus> {
+        loop {
+            match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+                Ok(Some(status)) => {
+                    let code = status.exit_status().unwrap_or(0) & 0xff;
+                    let signal = status.terminating_signal().unwrap_or(0);
+                    return Ok(ExitStatus::from_raw((code << 8) | signal));
+                }
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Child {
+    /// The pidfd: readable when the process has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// The same descriptor, out of the way of the child's own.
+fn moved_up(fd: OwnedFd) -> Result<OwnedFd, SpawnError> {
+    fcntl_dupfd_cloexec(&fd, FIRST_FREE).map_err(|error| SpawnError::Pipe(error.into()))
+}

@@ -1,0 +1,105 @@
+//! The signals that the command inherits: those of httpjail's caller, not httpjail's own.
+
+use std::{io, mem::MaybeUninit, ptr};
+
+/// The highest signal number on Linux (`_NSIG`).
+const LAST: libc::c_int = 64;
+
+/// Which signals were ignored and which blocked when httpjail was started.
+///
+/// `nohup`, and shells that start a background job, rely on a command keeping what they set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signals {
+    ignored: u64,
+    mask: libc::sigset_t,
+}
+
+impl Signals {
+    /// Notes the current state. Call it before the program installs handlers of its own.
+    ///
+    /// SIGPIPE counts as not ignored: Rust's runtime ignores it before `main`, whatever the
+    /// caller did, and nearly no caller ignores it.
+    pub fn capture() -> Self {
+        let ignored = (1..=LAST)
+            .filter(|&signal| signal != libc::SIGPIPE && is_ignored(signal))
+            .fold(0, |set, signal| set | bit(signal));
+        Self { ignored, mask: change_mask(libc::SIG_BLOCK, &empty()) }
+    }
+
+    /// Gives every signal the disposition that the caller had: ignored or the default.
+    ///
+    /// Async-signal-safe.
+    pub(super) fn restore_dispositions(&self) {
+        for signal in 1..=LAST {
+            let handler = match self.ignored & bit(signal) {
+                0 => libc::SIG_DFL,
+                _ => libc::SIG_IGN,
+            };
+            // SAFETY: SIG_DFL and SIG_IGN are valid dispositions. Signals that can't be changed
+            // (SIGKILL, SIGSTOP, the C library's own) are refused without an effect.
+            unsafe { libc::signal(signal, handler) };
+        }
+    }
+
+    /// Blocks what the caller had blocked, and nothing else. Async-signal-safe.
+    pub(super) fn restore_mask(&self) {
+        change_mask(libc::SIG_SETMASK, &self.mask);
+    }
+}
+
+/// Blocks all signals of the calling thread while it lives, so that a child cloned meanwhile
+/// runs no handler of its parent.
+pub(super) struct AllBlocked {
+    before: libc::sigset_t,
+}
+
+impl AllBlocked {
+    pub(super) fn new() -> Self {
+        let mut all = MaybeUninit::uninit();
+        // SAFETY: sigfillset initialises the whole set and can't fail for a valid pointer.
+        let all = unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            all.assume_init()
+        };
+        Self { before: change_mask(libc::SIG_BLOCK, &all) }
+    }
+}
+
+impl Drop for AllBlocked {
+    fn drop(&mut self) {
+        change_mask(libc::SIG_SETMASK, &self.before);
+    }
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null new action only reads the old one; zeroed memory is a valid sigaction even
+    // where the call refuses the number (then it stays SIG_DFL).
+    let action = unsafe {
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Changes the thread's mask and returns the one before. Can't fail: `how` is one of the three.
+fn change_mask(how: libc::c_int, set: &libc::sigset_t) -> libc::sigset_t {
+    let mut before = empty();
+    // SAFETY: both sets are valid for the call.
+    let result = unsafe { libc::pthread_sigmask(how, set, &raw mut before) };
+    debug_assert_eq!(result, 0, "{}", io::Error::from_raw_os_error(result));
+    before
+}
+
+fn empty() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the whole set and can't fail for a valid pointer.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+fn bit(signal: libc::c_int) -> u64 {
+    1 << (signal - 1)
+}

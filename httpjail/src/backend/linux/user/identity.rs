@@ -1,0 +1,281 @@
+//! The user who called sudo: the command runs as that user, not as root.
+
+use std::{
+    env,
+    ffi::{CStr, CString, OsStr, OsString},
+    io,
+    mem::MaybeUninit,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+    ptr,
+};
+
+use rustix::process::geteuid;
+
+/// Grows the buffer for a passwd entry up to here; a longer entry is damaged.
+const LONGEST_ENTRY: usize = 1 << 20;
+
+/// More supplementary groups than Linux knows (`NGROUPS_MAX`).
+const MOST_GROUPS: usize = 65_536;
+
+/// A user to become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    uid: libc::uid_t,
+    gid: libc::gid_t,
+    groups: Vec<libc::gid_t>,
+    name: OsString,
+    home: PathBuf,
+    shell: PathBuf,
+}
+
+/// A user who can't be told.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// A variable that sudo sets holds something else than sudo writes there.
+    #[error("read {variable}: {value:?} is no user or group id")]
+    Id {
+        /// The variable.
+        variable: &'static str,
+        /// What it holds; empty when it isn't set.
+        value: OsString,
+    },
+    /// The user database doesn't answer.
+    #[error("look up user {uid}")]
+    Lookup {
+        /// The user.
+        uid: libc::uid_t,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The group database gives no end of groups.
+    #[error("look up the groups of user {uid}")]
+    Groups {
+        /// The user.
+        uid: libc::uid_t,
+    },
+}
+
+/// The user who started this process by sudo; `None` when there is no other user to go back to:
+/// root without sudo stays root, and a plain user stays who they are.
+///
+/// # Errors
+///
+/// When sudo's variables are damaged or the user can't be looked up. The command must not be
+/// run as root then.
+pub fn invoking_user() -> Result<Option<Identity>, UserError> {
+    let (uid, gid) = (env::var_os("SUDO_UID"), env::var_os("SUDO_GID"));
+    match sudo_ids(geteuid().is_root(), uid, gid)? {
+        Some((uid, gid)) => Identity::look_up(uid, gid).map(Some),
+        None => Ok(None),
+    }
+}
+
+impl Identity {
+    /// The user `uid` with the primary group `gid`, and the rest from the system's databases. A
+    /// user whom they don't know has no other groups and no home.
+    ///
+    /// # Errors
+    ///
+    /// When a database doesn't answer.
+    pub fn look_up(uid: libc::uid_t, gid: libc::gid_t) -> Result<Self, UserError> {
+        let Some(entry) = Entry::of(uid).map_err(|source| UserError::Lookup { uid, source })?
+        else {
+            return Ok(Self {
+                uid,
+                gid,
+                groups: vec![gid],
+                name: uid.to_string().into(),
+                home: "/".into(),
+                shell: "/bin/sh".into(),
+            });
+        };
+        let groups = groups_of(&entry.name, gid).ok_or(UserError::Groups { uid })?;
+        let path = |text: CString| PathBuf::from(OsString::from_vec(text.into_bytes()));
+        let name = OsString::from_vec(entry.name.into_bytes());
+        Ok(Self { uid, gid, groups, name, home: path(entry.home), shell: path(entry.shell) })
+    }
+
+    /// The user id.
+    pub fn uid(&self) -> libc::uid_t {
+        self.uid
+    }
+
+    /// The primary group's id.
+    pub fn gid(&self) -> libc::gid_t {
+        self.gid
+    }
+
+    /// The ids of all groups.
+    pub fn groups(&self) -> &[libc::gid_t] {
+        &self.groups
+    }
+
+    /// The login name.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// The home directory.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The login shell.
+    pub fn shell(&self) -> &Path {
+        &self.shell
+    }
+
+    #[cfg(test)]
+    pub(in crate::backend::linux) fn fixture() -> Self {
+        Self {
+            uid: 65_534,
+            gid: 65_533,
+            groups: vec![65_533, 1234],
+            name: "alice".into(),
+            home: "/home/alice".into(),
+            shell: "/bin/bash".into(),
+        }
+    }
+}
+
+/// Whom sudo was called by, from the variables that it sets (sudo(8), ENVIRONMENT). They mean
+/// something only to root: anybody else may have written them.
+fn sudo_ids(
+    is_root: bool,
+    uid: Option<OsString>,
+    gid: Option<OsString>,
+) -> Result<Option<(libc::uid_t, libc::gid_t)>, UserError> {
+    let Some(uid) = uid.filter(|_| is_root) else { return Ok(None) };
+    let uid = parse_id("SUDO_UID", uid)?;
+    if uid == 0 {
+        return Ok(None);
+    }
+    Ok(Some((uid, parse_id("SUDO_GID", gid.unwrap_or_default())?)))
+}
+
+/// An id as sudo writes it: decimal, and not -1, which means "leave it" to the kernel.
+fn parse_id(variable: &'static str, value: OsString) -> Result<u32, UserError> {
+    let digits = value.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        Some(id) if id != u32::MAX => Ok(id),
+        Some(_) | None => Err(UserError::Id { variable, value }),
+    }
+}
+
+/// What is needed of a line of the passwd database.
+struct Entry {
+    name: CString,
+    home: CString,
+    shell: CString,
+}
+
+impl Entry {
+    fn of(uid: libc::uid_t) -> io::Result<Option<Self>> {
+        let mut buffer: Vec<libc::c_char> = vec![0; 1024];
+        loop {
+            let mut entry = MaybeUninit::<libc::passwd>::uninit();
+            let mut found = ptr::null_mut();
+            // SAFETY: all pointers are valid for the call, the buffer for its length.
+            let result = unsafe {
+                let (start, length) = (buffer.as_mut_ptr(), buffer.len());
+                libc::getpwuid_r(uid, entry.as_mut_ptr(), start, length, &raw mut found)
+            };
+            match result {
+                // How "no such user" is told differs: null alone, or one of these.
+                0 | libc::ENOENT | libc::ESRCH if found.is_null() => return Ok(None),
+                // SAFETY: a result that isn't null means that the entry was written, and that
+                // its strings are in the buffer, which lives until they are copied.
+                0 => return Ok(Some(unsafe { Self::copy(entry.assume_init_ref()) })),
+                libc::ERANGE if buffer.len() < LONGEST_ENTRY => buffer.resize(buffer.len() * 2, 0),
+                libc::EINTR => {}
+                error => return Err(io::Error::from_raw_os_error(error)),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The entry's pointers must be null or lead to NUL-terminated strings.
+    unsafe fn copy(entry: &libc::passwd) -> Self {
+        let text = |start: *const libc::c_char| match start.is_null() {
+            true => CString::default(),
+            // SAFETY: the caller keeps the promise.
+            false => unsafe { CStr::from_ptr(start) }.to_owned(),
+        };
+        let (name, home) = (text(entry.pw_name), text(entry.pw_dir));
+        // passwd(5): an empty shell means /bin/sh.
+        let shell = Some(text(entry.pw_shell)).filter(|shell| !shell.is_empty());
+        Self { name, home, shell: shell.unwrap_or_else(|| c"/bin/sh".into()) }
+    }
+}
+
+/// All groups of the user, `gid` among them; `None` when there seems to be no end of them.
+fn groups_of(name: &CStr, gid: libc::gid_t) -> Option<Vec<libc::gid_t>> {
+    let mut groups = vec![0; 64];
+    loop {
+        let mut count = libc::c_int::try_from(groups.len()).ok()?;
+        // SAFETY: the name is NUL-terminated, the groups are valid for the count given.
+        let result =
+            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
+        if result >= 0 {
+            groups.truncate(usize::try_from(count).ok()?);
+            return Some(groups);
+        }
+        if groups.len() >= MOST_GROUPS {
+            return None;
+        }
+        groups.resize(groups.len() * 4, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(root: bool, uid: &str, gid: &str) -> Result<Option<(u32, u32)>, UserError> {
+        let set = |value: &str| (value != "unset").then(|| OsString::from(value));
+        sudo_ids(root, set(uid), set(gid))
+    }
+
+    #[test]
+    fn goes_back_to_the_user_who_called_sudo() {
+        assert_eq!(ids(true, "1000", "1000").unwrap(), Some((1000, 1000)));
+        assert_eq!(ids(true, "4294967294", "0").unwrap(), Some((4_294_967_294, 0)));
+    }
+
+    #[test]
+    fn stays_when_there_is_nobody_to_go_back_to() {
+        assert_eq!(ids(true, "unset", "unset").unwrap(), None);
+        assert_eq!(ids(true, "unset", "1000").unwrap(), None);
+        assert_eq!(ids(true, "0", "0").unwrap(), None);
+        assert_eq!(ids(false, "1000", "1000").unwrap(), None);
+        assert_eq!(ids(false, "nonsense", "").unwrap(), None);
+    }
+
+    #[test]
+    fn damaged_variables_are_an_error_and_never_mean_root() {
+        for damaged in ["", "-1", "+1", " 1", "1 ", "0x1", "root", "4294967295", "4294967296"] {
+            assert!(ids(true, damaged, "1000").is_err(), "SUDO_UID={damaged:?}");
+            assert!(ids(true, "1000", damaged).is_err(), "SUDO_GID={damaged:?}");
+        }
+        assert!(ids(true, "1000", "unset").is_err());
+    }
+
+    #[test]
+    fn looks_a_known_user_up() {
+        let root = Identity::look_up(0, 0).unwrap();
+        assert_eq!(root.name(), "root");
+        assert_eq!(root.home(), Path::new("/root"));
+        assert!(root.groups().contains(&0));
+    }
+
+    #[test]
+    fn an_unknown_user_has_one_group_and_no_home() {
+        let unknown = Identity::look_up(3_999_999_999, 3_999_999_998).unwrap();
+        assert_eq!(unknown.groups(), [3_999_999_998]);
+        assert_eq!(unknown.home(), Path::new("/"));
+        assert_eq!(unknown.name(), "3999999999");
+    }
+}

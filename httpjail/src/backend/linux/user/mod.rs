@@ -1,0 +1,9 @@
+//! Whom the command runs as, and what it finds in its environment.
+
+mod as_user;
+mod environment;
+mod identity;
+
+pub(crate) use as_user::as_user;
+pub use environment::child_environment;
+pub use identity::{Identity, UserError, invoking_user};

@@ -1,0 +1,274 @@
+//! The shape of the command line: what clap reads, without any effect.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::options::{PrivateRange, Resolve, Timeout};
+
+/// Shown below the options on the page of `--help`.
+const AFTER_HELP: &str = "\
+Rules:
+  The rule is JavaScript; the value of its last expression decides. It sees the request as `r`:
+    r.method  r.url  r.scheme  r.host  r.port  r.path  r.query  r.requester_ip
+    r.process   {pid, uid, comm, exe} of the program that connected, or null
+  It answers with true or false, with a text (denied, with that text as the message), with
+  {allow, deny_message}, or with {allow: {max_tx_bytes: N}} to bound what is sent. Anything
+  else, an error, and more than 100 ms or 64 MiB, is a denial. Without a rule, all is denied.
+
+Examples:
+  Only GitHub:
+    httpjail --js \"r.host === 'github.com'\" -- git clone https://github.com/x/y
+
+  Read but not write, and keep a log:
+    httpjail --js \"['GET', 'HEAD'].includes(r.method)\" --request-log requests.log -- ./agent
+
+  Ask a rule about one request, without running anything:
+    httpjail --js-file rule.js --test POST https://api.example.com/v1/items
+
+Exit codes:
+  The command's own, or 128 + N when signal N ended it; 124 at the timeout; 125 when httpjail
+  failed; 126 when the command can't be run, 127 when it isn't found; 2 for wrong usage, a
+  syntax error in a rule included.";
+
+/// Run a command so that only the HTTP(S) requests that a rule allows get out.
+#[derive(Debug, Parser)]
+#[command(
+    name = "httpjail",
+    version,
+    after_help = AFTER_HELP,
+    override_usage = "httpjail [OPTIONS] [--] COMMAND [ARGS]...\n       \
+                      httpjail [OPTIONS] --test [METHOD] URL\n       \
+                      httpjail cleanup [--all]",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    next_line_help = false
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) action: Option<Action>,
+
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+/// What can be asked for instead of a run.
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Remove what dead runs left behind
+    Cleanup {
+        /// Also remove what stays between runs, when no jail lives
+        #[arg(long)]
+        all: bool,
+
+        #[command(flatten)]
+        verbose: Verbose,
+    },
+}
+
+/// Options of a run, and of `--test`.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The rule that decides about each request
+    #[arg(long, value_name = "CODE", conflicts_with = "js_file", allow_hyphen_values = true)]
+    pub(super) js: Option<String>,
+
+    /// A file that holds the rule; it's read once, at the start
+    #[arg(long, value_name = "FILE")]
+    pub(super) js_file: Option<PathBuf>,
+
+    /// Print what the rule says about one request, and run nothing
+    #[arg(long, value_name = "[METHOD] URL", num_args = 1..=2, conflicts_with = "command")]
+    pub(super) test: Option<Vec<String>>,
+
+    /// Append one line for each request: time, + or -, method, URL
+    #[arg(long, value_name = "FILE")]
+    pub(super) request_log: Option<PathBuf>,
+
+    /// Kill the command and all that it started after this time
+    #[arg(long, value_name = "SECS")]
+    pub(super) timeout: Option<Timeout>,
+
+    /// Trust these certificates (PEM) upstream, besides the system's; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(super) upstream_ca: Vec<PathBuf>,
+
+    /// Use this address for that name, upstream; repeatable
+    #[arg(long, value_name = "NAME=ADDR")]
+    pub(super) resolve: Vec<Resolve>,
+
+    /// Let allowed requests go to private, loopback and other special addresses; repeatable
+    #[arg(
+        long,
+        value_name = "CIDR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all"
+    )]
+    pub(super) allow_private: Vec<PrivateRange>,
+
+    #[command(flatten)]
+    pub(super) verbose: Verbose,
+
+    /// The command to run in the jail
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub(super) command: Vec<OsString>,
+}
+
+/// How much httpjail says on standard error.
+#[derive(Debug, Args)]
+pub(super) struct Verbose {
+    /// Say more on standard error: -v info, -vv debug, -vvv trace (RUST_LOG wins)
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["httpjail"].iter().chain(words))
+    }
+
+    fn command(words: &[&str]) -> Vec<String> {
+        let cli = parse(words).unwrap();
+        assert!(cli.action.is_none(), "{words:?}");
+        cli.run.command.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn leaves_the_command_untouched() {
+        for (words, expected) in [
+            (&["true"][..], &["true"][..]),
+            (&["--", "true"], &["true"]),
+            (&["-v", "curl", "-v", "--js", "x"], &["curl", "-v", "--js", "x"]),
+            (&["--js", "x", "--", "curl", "-sI", "u"], &["curl", "-sI", "u"]),
+            (&["sh", "-c", "a", "--", "b"], &["sh", "-c", "a", "--", "b"]),
+            (&["--", "sh", "--", "b"], &["sh", "--", "b"]),
+            (&["--", "--js"], &["--js"]),
+            (&["env", "--help"], &["env", "--help"]),
+            (&["env", "-V"], &["env", "-V"]),
+            (&["env", ""], &["env", ""]),
+            (&["--", "cleanup"], &["cleanup"]),
+            (&["--", "cleanup", "--all"], &["cleanup", "--all"]),
+            (&["sudo", "cleanup"], &["sudo", "cleanup"]),
+            (&["help"], &["help"]),
+        ] {
+            assert_eq!(command(words), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn knows_cleanup_by_its_bare_name() {
+        for (words, expected) in
+            [(&["cleanup"][..], false), (&["cleanup", "--all"], true), (&["cleanup", "-v"], false)]
+        {
+            let Some(Action::Cleanup { all, .. }) = parse(words).unwrap().action else {
+                panic!("{words:?}");
+            };
+            assert_eq!(all, expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn reads_every_option() {
+        let run = parse(&[
+            "--js-file",
+            "r.js",
+            "--request-log",
+            "log",
+            "--timeout",
+            "1.5",
+            "--upstream-ca",
+            "a",
+            "--upstream-ca",
+            "b",
+            "--resolve",
+            "a.test=::1",
+            "--resolve",
+            "b.test=[::1]",
+            "--allow-private=10.0.0.0/8",
+            "--allow-private",
+            "-vv",
+            "-v",
+            "cmd",
+        ])
+        .unwrap()
+        .run;
+        assert_eq!(run.js_file, Some("r.js".into()));
+        assert_eq!(run.request_log, Some("log".into()));
+        assert_eq!(run.timeout.unwrap().0.as_millis(), 1500);
+        assert_eq!(run.upstream_ca, [PathBuf::from("a"), "b".into()]);
+        assert_eq!(run.resolve.len(), 2);
+        let net = PrivateRange::Net("10.0.0.0/8".parse().unwrap());
+        assert_eq!(run.allow_private, [net, PrivateRange::All]);
+        assert_eq!(run.verbose.verbose, 3);
+        assert_eq!(run.command, ["cmd"]);
+    }
+
+    #[test]
+    fn takes_a_rule_that_starts_with_a_hyphen() {
+        assert_eq!(parse(&["--js", "-1", "cmd"]).unwrap().run.js.unwrap(), "-1");
+    }
+
+    #[test]
+    fn takes_one_or_two_words_after_test() {
+        for words in [&["--test", "u"][..], &["--test", "POST", "u"], &["--test", "POST u"]] {
+            let run = parse(words).unwrap().run;
+            assert_eq!(run.test.unwrap(), &words[1..]);
+            assert!(run.command.is_empty());
+        }
+        assert!(parse(&["--test", "u", "--js", "true"]).unwrap().run.js.is_some());
+    }
+
+    #[test]
+    fn refuses_what_is_unclear() {
+        for words in [
+            &["--bogus", "cmd"][..],
+            &["--js", "a", "--js-file", "b", "cmd"],
+            &["--js", "a", "--js", "b", "cmd"],
+            &["--js"],
+            &["--test"],
+            &["--test", "GET", "u", "cmd"],
+            &["--test", "u", "--", "cmd"],
+            &["--timeout", "0", "cmd"],
+            &["--resolve", "a", "cmd"],
+            &["--allow-private=", "cmd"],
+            &["--allow-private=x", "cmd"],
+            &["cleanup", "--js", "a"],
+            &["cleanup", "more"],
+        ] {
+            assert!(parse(words).is_err_and(|error| error.exit_code() == 2), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn explains_itself() {
+        insta::assert_snapshot!("help", Cli::command().term_width(100).render_help());
+    }
+
+    #[test]
+    fn says_what_was_wrong() {
+        let complaints: Vec<String> = [
+            &["--bogus", "cmd"][..],
+            &["--js", "a", "--js-file", "b", "cmd"],
+            &["--timeout", "0", "cmd"],
+            &["--resolve", "a", "cmd"],
+            &["--allow-private=10.1.2.3/8", "cmd"],
+            &["cleanup", "more"],
+        ]
+        .iter()
+        .map(|words| format!("$ httpjail {}\n{}", words.join(" "), parse(words).unwrap_err()))
+        .collect();
+        insta::assert_snapshot!("complaints", complaints.join("\n"));
+    }
+}

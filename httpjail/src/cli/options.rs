@@ -1,0 +1,177 @@
+//! Values of command-line options, parsed into types.
+
+use std::{net::IpAddr, str::FromStr, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::policy::Host;
+
+/// `--resolve NAME=ADDR`: the proxy takes this address for that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// The canonical name.
+    pub name: Host,
+    /// The address that stands for it.
+    pub address: IpAddr,
+}
+
+/// `--allow-private[=CIDR]`: special addresses that the proxy may dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrivateRange {
+    /// All of them.
+    All,
+    /// Those in this network.
+    Net(IpNet),
+}
+
+/// `--timeout SECS`: how long the command may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timeout(pub(super) Duration);
+
+/// Why the value of an option was not understood; completes "invalid value: ...".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// No `=` between name and address.
+    #[error("expected NAME=ADDR, such as api.test=127.0.0.1")]
+    ResolveForm,
+    /// The left side is no domain name.
+    #[error("`{0}` isn't a domain name")]
+    ResolveName(String),
+    /// The right side is no address.
+    #[error("`{0}` isn't an IP address")]
+    ResolveAddress(String),
+    /// Neither a network nor an address.
+    #[error("`{0}` isn't an address range, such as 10.0.0.0/8 or fd00::/8")]
+    Range(String),
+    /// Bits beyond the prefix are set, so it's unclear what was meant.
+    #[error("`{given}` has bits set beyond its prefix; did you mean {meant}?")]
+    RangeHostBits {
+        /// As given.
+        given: String,
+        /// The network that holds it.
+        meant: IpNet,
+    },
+    /// Not a positive number of seconds.
+    #[error("expected a number of seconds above zero, such as 30 or 0.5")]
+    Timeout,
+}
+
+impl FromStr for Resolve {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        let (name, address) = text.split_once('=').ok_or(OptionError::ResolveForm)?;
+        let parsed = match Host::parse(name) {
+            Ok(parsed @ Host::Name(_)) => parsed,
+            Ok(Host::Ip(_)) | Err(_) => return Err(OptionError::ResolveName(name.to_owned())),
+        };
+        let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let address = match bare {
+            Some(inner) => inner.parse().map(IpAddr::V6).ok(),
+            None => address.parse().ok(),
+        }
+        .ok_or_else(|| OptionError::ResolveAddress(address.to_owned()))?;
+        Ok(Self { name: parsed, address })
+    }
+}
+
+impl FromStr for PrivateRange {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Net(address.into()));
+        }
+        let net: IpNet = text.parse().map_err(|_| OptionError::Range(text.to_owned()))?;
+        if net.trunc() != net {
+            return Err(OptionError::RangeHostBits { given: text.to_owned(), meant: net.trunc() });
+        }
+        Ok(Self::Net(net))
+    }
+}
+
+impl FromStr for Timeout {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let seconds: f64 = text.parse().map_err(|_| OptionError::Timeout)?;
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(limit) if plain && !limit.is_zero() => Ok(Self(limit)),
+            Ok(_) | Err(_) => Err(OptionError::Timeout),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_names_and_addresses_with_or_without_brackets() {
+        for (text, name, address) in [
+            ("a.test=127.0.0.1", "a.test", "127.0.0.1"),
+            ("A.Test.=::1", "a.test", "::1"),
+            ("a.test=[::1]", "a.test", "::1"),
+        ] {
+            let resolve: Resolve = text.parse().unwrap();
+            assert_eq!(resolve.name.to_string(), name, "{text}");
+            assert_eq!(resolve.address, address.parse::<IpAddr>().unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_unclear_names_and_addresses() {
+        for text in [
+            "",
+            "a.test",
+            "=::1",
+            "a.test=",
+            "a.test=b",
+            "a.test=[127.0.0.1]",
+            "1.2.3.4=::1",
+            "a.test=[::1",
+            "a.test=1.2.3.4:80",
+            "a b=::1",
+        ] {
+            assert!(text.parse::<Resolve>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_ranges_and_single_addresses() {
+        for (text, net) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("127.0.0.1", "127.0.0.1/32"),
+            ("fd00::/8", "fd00::/8"),
+            ("::1", "::1/128"),
+        ] {
+            assert_eq!(text.parse(), Ok(PrivateRange::Net(net.parse().unwrap())), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_ranges_that_could_mean_two_things() {
+        assert_eq!(
+            "10.1.2.3/8".parse::<PrivateRange>().unwrap_err().to_string(),
+            "`10.1.2.3/8` has bits set beyond its prefix; did you mean 10.0.0.0/8?",
+        );
+        for text in ["", "10", "10.0.0.0/33", "localhost", "ALL"] {
+            assert!(text.parse::<PrivateRange>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_seconds_above_zero_only() {
+        assert_eq!("30".parse(), Ok(Timeout(Duration::from_secs(30))));
+        assert_eq!("0.25".parse(), Ok(Timeout(Duration::from_millis(250))));
+        for text in
+            ["", "0", "0.0", "-1", "1e9", "inf", "nan", "5s", "+5", "99999999999999999999999"]
+        {
+            assert_eq!(text.parse::<Timeout>(), Err(OptionError::Timeout), "{text}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! From the command line to the exit code.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::Parser;
+
+use super::{
+    args::{Action, Cli},
+    exit, log,
+    plan::{Plan, TestPlan},
+    report::Report,
+};
+use crate::{
+    policy::{Decision, ProcessInspector, RequestFacts},
+    session::{self, SessionError, Swept},
+};
+
+/// Runs the program: reads the command line, does what it asks for, and tells how it went.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => return usage(&refusal),
+    };
+    log::start(verbosity(&cli));
+    exit::code(match Plan::new(cli) {
+        Ok(plan) => perform(plan),
+        Err(error) => {
+            complain(&Report::new(&error).with_hint(error.hint()));
+            exit::USAGE
+        }
+    })
+}
+
+fn verbosity(cli: &Cli) -> u8 {
+    match &cli.action {
+        Some(Action::Cleanup { verbose, .. }) => verbose.verbose,
+        None => cli.run.verbose.verbose,
+    }
+}
+
+fn perform(plan: Plan) -> u8 {
+    match plan {
+        Plan::Run(run) => session::run(run).map_or_else(|error| failed(&error), exit::of_outcome),
+        Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
+        Plan::Test(test) => answer(test, &mut io::stdout().lock()).unwrap_or_else(|error| {
+            complain(&format_args!("httpjail: failed to print the answer: {error}"));
+            exit::FAILED
+        }),
+    }
+}
+
+/// Asks the rule, and prints its answer as data: the verdict's line, then the message if any.
+fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
+    let TestPlan { rules, facts } = test;
+    let decision = rules.into_factory(Arc::new(NoProcesses)).engine().decide(&facts);
+    let RequestFacts { method, .. } = &facts;
+    let url = facts.url();
+    match decision {
+        Decision::Allow(limits) => {
+            writeln!(out, "ALLOW {method} {url}")?;
+            if let Some(bytes) = limits.max_tx_bytes {
+                writeln!(out, "at most {bytes} bytes may be sent")?;
+            }
+            Ok(exit::OK)
+        }
+        Decision::Deny(denial) => {
+            writeln!(out, "DENY {method} {url}")?;
+            if let Some(message) = denial.message {
+                writeln!(out, "{message}")?;
+            }
+            Ok(exit::DENIED)
+        }
+    }
+}
+
+/// Says what a clean-up removed.
+fn swept(swept: Swept) -> u8 {
+    complain(&format_args!(
+        "httpjail: removed {} dead runs and {} parents",
+        swept.runs, swept.parents
+    ));
+    exit::OK
+}
+
+/// `--test` has no process to look at.
+struct NoProcesses;
+
+impl ProcessInspector for NoProcesses {
+    fn executable(&self, _pid: u32) -> Option<String> {
+        None
+    }
+}
+
+fn failed(error: &SessionError) -> u8 {
+    complain(&Report::new(error).with_hint(error.hint()));
+    exit::of_error(error)
+}
+
+/// Prints clap's page or complaint; only the latter is a failure.
+fn usage(refusal: &clap::Error) -> ExitCode {
+    let printed = refusal.print();
+    if refusal.use_stderr() {
+        return exit::code(exit::USAGE);
+    }
+    exit::code(printed.map_or(exit::FAILED, |()| exit::OK))
+}
+
+/// Says something on standard error; when that is gone, the exit code still tells.
+fn complain(message: &dyn std::fmt::Display) {
+    drop(writeln!(io::stderr().lock(), "{message}"));
+}

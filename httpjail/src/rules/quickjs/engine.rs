@@ -1,0 +1,113 @@
+//! The engine of one worker thread: judges, and starts afresh after damage.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tracing::warn;
+
+use super::{
+    console::Printable,
+    sandbox::{Outcome, Sandbox},
+};
+use crate::{
+    policy::{Decision, Denial, DenyReason, ProcessInspector, RequestFacts, RuleEngine},
+    rules::RuleSource,
+};
+
+/// Judges requests by a rule in JavaScript.
+pub(super) struct JsEngine {
+    source: Arc<RuleSource>,
+    inspector: Arc<dyn ProcessInspector>,
+    /// `None` after damage, until the next request.
+    sandbox: Option<Sandbox>,
+    warnings: Allowance,
+}
+
+impl JsEngine {
+    /// An engine for the calling thread. If it can't be made now, each request tries again and
+    /// is denied until it can.
+    pub(super) fn new(source: Arc<RuleSource>, inspector: Arc<dyn ProcessInspector>) -> Self {
+        let mut engine = Self { source, inspector, sandbox: None, warnings: Allowance::default() };
+        engine.restore();
+        engine
+    }
+
+    fn restore(&mut self) {
+        match Sandbox::new(&self.source, Arc::clone(&self.inspector)) {
+            Ok(sandbox) => self.sandbox = Some(sandbox),
+            Err(error) => self.warn("the rule engine can't be made", &error.to_string()),
+        }
+    }
+
+    fn failed(&mut self, what: &'static str, detail: &str, message: Option<&str>) -> Decision {
+        self.warn(what, detail);
+        let message = message.map(str::to_owned);
+        Decision::Deny(Denial { reason: DenyReason::RuleFailed, message })
+    }
+
+    fn warn(&mut self, what: &'static str, detail: &str) {
+        if let Some(suppressed) = self.warnings.take(Instant::now()) {
+            warn!(suppressed, "{what}: {}", Printable(detail));
+        }
+    }
+}
+
+impl RuleEngine for JsEngine {
+    fn decide(&mut self, facts: &RequestFacts) -> Decision {
+        if self.sandbox.is_none() {
+            self.restore();
+        }
+        let Some(sandbox) = &self.sandbox else {
+            return Decision::Deny(Denial {
+                reason: DenyReason::RuleFailed,
+                message: Some(FAILED.to_owned()),
+            });
+        };
+        match sandbox.decide(facts) {
+            Ok(Outcome::Decided(decision)) => decision,
+            Ok(Outcome::Meaningless(value)) => {
+                self.failed("denied, for the rule's answer means nothing", &value, None)
+            }
+            Ok(Outcome::Threw(error)) => {
+                self.failed("denied, for the rule threw", &error, Some(FAILED))
+            }
+            Err(damage) => {
+                self.sandbox = None;
+                self.failed("denied, for the rule failed", &damage.to_string(), Some(FAILED))
+            }
+        }
+    }
+}
+
+/// How many warnings may still be given this second: a jailed program that sends requests in a
+/// loop must not flood the terminal.
+#[derive(Debug, Default)]
+struct Allowance {
+    since: Option<Instant>,
+    given: u32,
+    suppressed: u32,
+}
+
+impl Allowance {
+    /// Whether to warn now; then, how many warnings were held back before this one.
+    fn take(&mut self, now: Instant) -> Option<u32> {
+        let is_over =
+            self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
+        if is_over {
+            self.since = Some(now);
+            self.given = 0;
+        }
+        if self.given == PER_SECOND {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.given += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+const PER_SECOND: u32 = 10;
+/// What the jailed program reads; the error itself is none of its business.
+const FAILED: &str = "JavaScript execution failed";

@@ -1,0 +1,18 @@
+//! Rules in JavaScript, judged by QuickJS. Only this module names the engine.
+//!
+//! `factory` checks a rule and makes engines · `engine` judges and keeps the budget · `sandbox`
+//! is one runtime with the rule in it · `compiled` runs the rule's bytecode · `verdict` reads
+//! what the rule answered · `console` brings the rule's `console` to the log.
+
+mod budget;
+mod compiled;
+mod console;
+mod engine;
+mod factory;
+mod sandbox;
+mod verdict;
+
+pub use factory::Js;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! One runtime with the rule in it, in which nothing outlives a request.
+
+use std::{ffi::CString, sync::Arc};
+
+use rquickjs::{
+    self as js, Context, Ctx, Exception, Function, Object, Persistent, Runtime, Value,
+    context::{EvalOptions, intrinsic},
+    function::Args,
+};
+
+use super::{budget::Budget, compiled::Compiled, console, verdict};
+use crate::{
+    policy::{Decision, ProcessInspector, RequestFacts},
+    rules::{RuleError, RuleSource},
+};
+
+/// A runtime, its frozen world and the compiled rule.
+///
+/// The order of the fields is that of dropping: the runtime goes last.
+pub(super) struct Sandbox {
+    rule: Compiled,
+    begin: Persistent<Function<'static>>,
+    kit: Persistent<Object<'static>>,
+    context: Context,
+    budget: Budget,
+}
+
+/// How a decision came out.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The rule gave an answer that means something.
+    Decided(Decision),
+    /// The rule gave a value that proves nothing; this is how it looks.
+    Meaningless(String),
+    /// The rule threw; this is what.
+    Threw(String),
+}
+
+/// Why a sandbox can't be used further.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Damaged {
+    /// The decision took longer than the budget allows.
+    #[error("it took longer than {} ms", Budget::PER_DECISION.as_millis())]
+    OverTime,
+    /// The engine had no memory left, or failed otherwise.
+    #[error("the engine failed: {0}")]
+    Failed(String),
+}
+
+impl Sandbox {
+    /// Builds a world and compiles the rule into it.
+    ///
+    /// # Errors
+    ///
+    /// A syntax error in the rule, or no memory for the engine.
+    pub(super) fn new(
+        source: &RuleSource,
+        inspector: Arc<dyn ProcessInspector>,
+    ) -> Result<Self, RuleError> {
+        let engine = |error: js::Error| RuleError::Engine { reason: error.to_string() };
+        let budget = Budget::new();
+        let runtime = Runtime::new().map_err(engine)?;
+        runtime.set_memory_limit(MEMORY);
+        runtime.set_max_stack_size(STACK);
+        let clock = budget.clone();
+        runtime.set_interrupt_handler(Some(Box::new(move || clock.is_spent())));
+        let context = Context::custom::<Intrinsics>(&runtime).map_err(engine)?;
+        let (rule, begin, kit) = context.with(|ctx| {
+            let kit = furnish(&ctx, inspector).map_err(engine)?;
+            let begin: Function<'_> = kit.get("begin").map_err(engine)?;
+            let rule = compile(&ctx, source)?;
+            Ok((rule, Persistent::save(&ctx, begin), Persistent::save(&ctx, kit)))
+        })?;
+        Ok(Self { rule, begin, kit, context, budget })
+    }
+
+    /// Judges one request.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] when this sandbox must be thrown away. Nothing was decided then.
+    pub(super) fn decide(&self, facts: &RequestFacts) -> Result<Outcome, Damaged> {
+        self.budget.renew();
+        self.context.with(|ctx| {
+            let outcome = match self.begin(&ctx, facts).and_then(|()| self.answer(&ctx)) {
+                Ok(outcome) => Ok(outcome),
+                Err(error) => self.failure(&ctx, &error),
+            };
+            // Also when the rule threw: nothing it has started may reach into the next request.
+            self.finish_jobs(&ctx)?;
+            outcome
+        })
+    }
+
+    /// Tells the world what `r` is.
+    fn begin(&self, ctx: &Ctx<'_>, facts: &RequestFacts) -> js::Result<()> {
+        let begin = self.begin.clone().restore(ctx)?;
+        let process = facts.process.as_ref();
+        let mut args = Args::new(ctx.clone(), BEGIN_ARGS);
+        args.push_arg(facts.url())?;
+        args.push_arg(facts.method.as_str())?;
+        args.push_arg(facts.scheme.as_str())?;
+        args.push_arg(facts.authority.host().to_string())?;
+        args.push_arg(facts.path.as_str())?;
+        args.push_arg(facts.query.as_deref())?;
+        args.push_arg(facts.requester.to_string())?;
+        args.push_arg(facts.authority.port())?;
+        args.push_arg(process.is_some())?;
+        args.push_arg(process.map(|process| process.pid))?;
+        args.push_arg(process.map(|process| process.uid))?;
+        args.push_arg(process.map(|process| process.comm.as_str()))?;
+        begin.call_arg(args)
+    }
+
+    /// Runs the rule and reads its answer.
+    fn answer(&self, ctx: &Ctx<'_>) -> js::Result<Outcome> {
+        let value = self.rule.run(ctx)?;
+        let kit = Kit(self.kit.clone().restore(ctx)?);
+        Ok(match verdict::read(&value, &kit)? {
+            Some(decision) => Outcome::Decided(decision),
+            None => Outcome::Meaningless(kit.show(&value)?),
+        })
+    }
+
+    /// Tells a rule that threw from an engine that is at its end.
+    fn failure(&self, ctx: &Ctx<'_>, error: &js::Error) -> Result<Outcome, Damaged> {
+        if self.budget.is_spent() {
+            ctx.catch();
+            return Err(Damaged::OverTime);
+        }
+        if !error.is_exception() {
+            return Err(Damaged::Failed(error.to_string()));
+        }
+        let thrown = ctx.catch();
+        let shown = self.kit.clone().restore(ctx).and_then(|kit| {
+            let kit = Kit(kit);
+            Ok((kit.show_error(&thrown)?, kit.is_internal(&thrown)?))
+        });
+        match shown {
+            Ok((text, false)) => Ok(Outcome::Threw(text)),
+            Ok((text, true)) => Err(Damaged::Failed(text)),
+            Err(_) => Err(Damaged::Failed("no memory is left".to_owned())),
+        }
+    }
+
+    /// Runs what the rule has left to do (promises): within the same budget, without influence
+    /// on the decision.
+    fn finish_jobs(&self, ctx: &Ctx<'_>) -> Result<(), Damaged> {
+        while ctx.execute_pending_job() {
+            if self.budget.is_spent() {
+                return Err(Damaged::OverTime);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the prelude gives to Rust.
+pub(super) struct Kit<'js>(Object<'js>);
+
+impl<'js> Kit<'js> {
+    /// The value of an own data property, else `undefined`. `object` must not be a proxy.
+    pub(super) fn own(&self, object: &Object<'js>, key: &str) -> js::Result<Value<'js>> {
+        self.0.get::<_, Function<'js>>("own")?.call((object.clone(), key))
+    }
+
+    /// How many own properties there are. `object` must not be a proxy.
+    pub(super) fn size(&self, object: &Object<'js>) -> js::Result<usize> {
+        self.0.get::<_, Function<'js>>("size")?.call((object.clone(),))
+    }
+
+    /// A text for the log. Code of the rule may run (`toJSON`).
+    pub(super) fn show(&self, value: &Value<'js>) -> js::Result<String> {
+        self.0.get::<_, Function<'js>>("show")?.call((value.clone(),))
+    }
+
+    /// The text of a string; halves of surrogate pairs become U+FFFD.
+    pub(super) fn text(&self, string: &Value<'js>) -> js::Result<String> {
+        self.show(string)
+    }
+
+    /// What was thrown, and where.
+    fn show_error(&self, thrown: &Value<'js>) -> js::Result<String> {
+        let text = self.show(thrown)?;
+        let place =
+            thrown.as_exception().and_then(Exception::stack).and_then(|stack| Place::find(&stack));
+        Ok(match place {
+            Some(place) => format!("{text} (line {}, column {})", place.line, place.column),
+            None => text,
+        })
+    }
+
+    /// Whether the engine threw this about itself: out of memory, interrupted. Also `null`,
+    /// which it throws when there is no memory for an error either.
+    fn is_internal(&self, thrown: &Value<'js>) -> js::Result<bool> {
+        let class: Value<'js> = self.0.get("InternalError")?;
+        let is_error = thrown.as_object().is_some_and(|object| object.is_instance_of(&class));
+        Ok(is_error || thrown.is_null() || thrown.is_uncatchable_error())
+    }
+}
+
+/// Makes the world of a rule: see `prelude.js`.
+fn furnish<'js>(ctx: &Ctx<'js>, inspector: Arc<dyn ProcessInspector>) -> js::Result<Object<'js>> {
+    let native = Object::new(ctx.clone())?;
+    let log = |level: u8, text: String| console::log(level, &text);
+    native.set("log", Function::new(ctx.clone(), log)?)?;
+    let executable = move |pid: u32| inspector.executable(pid);
+    native.set("executable", Function::new(ctx.clone(), executable)?)?;
+    let mut options = EvalOptions::default();
+    options.filename = Some("httpjail".to_owned());
+    ctx.eval_with_options::<Function<'js>, _>(PRELUDE, options)?.call((native,))
+}
+
+fn compile(ctx: &Ctx<'_>, source: &RuleSource) -> Result<Compiled, RuleError> {
+    let nul = |_| RuleError::Nul { name: source.name().to_owned() };
+    let name = CString::new(source.name()).map_err(nul)?;
+    let text = CString::new(source.text()).map_err(nul)?;
+    Compiled::new(ctx, &name, &text).map_err(|error| syntax_error(ctx, source, &error))
+}
+
+fn syntax_error(ctx: &Ctx<'_>, source: &RuleSource, error: &js::Error) -> RuleError {
+    let Some(exception) = ctx.catch().into_exception() else {
+        return RuleError::Engine { reason: error.to_string() };
+    };
+    let place = exception.stack().and_then(|stack| Place::find(&stack));
+    let Place { line, column } = place.unwrap_or(Place { line: 1, column: 1 });
+    let message = exception.message().unwrap_or_default();
+    RuleError::Syntax { name: source.name().to_owned(), line, column, message }
+}
+
+/// A place in the rule's text.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    line: u32,
+    column: u32,
+}
+
+impl Place {
+    /// Reads the innermost place from an error's stack, whose lines end in `:LINE:COLUMN` or
+    /// `:LINE:COLUMN)`.
+    fn find(stack: &str) -> Option<Self> {
+        stack.lines().find_map(|line| {
+            let mut parts = line.trim_end().trim_end_matches(')').rsplitn(3, ':');
+            let column = parts.next()?.parse().ok()?;
+            let line = parts.next()?.parse().ok()?;
+            Some(Self { line, column })
+        })
+    }
+}
+
+/// What a rule may use of JavaScript. Left out: `Proxy` (an answer that runs code while it is
+/// read), `WeakRef` and `FinalizationRegistry` (code that runs at some later request), the
+/// clock of `performance`, and `DOMException`.
+type Intrinsics = (
+    intrinsic::Date,
+    intrinsic::Eval,
+    intrinsic::RegExpCompiler,
+    intrinsic::RegExp,
+    intrinsic::Json,
+    intrinsic::MapSet,
+    intrinsic::TypedArrays,
+    intrinsic::Promise,
+);
+
+const PRELUDE: &str = include_str!("prelude.js");
+const BEGIN_ARGS: usize = 12;
+/// For the engine, the rule and all that it makes.
+const MEMORY: usize = 64 << 20;
+/// Of the worker's stack; a thread of the standard library has 2 MiB.
+const STACK: usize = 256 << 10;

@@ -1,0 +1,232 @@
+//! From a plan to an armed jail, in which the command waits for the word.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+    time::Duration,
+};
+
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+use super::{
+    SessionError,
+    control::Channel,
+    jail::Jail,
+    proxy_process::Proxy,
+    proxy_role::{self, ProxyRole},
+    run_dir::RunDir,
+};
+use crate::{
+    backend::linux::{
+        addresses,
+        backstop::Backstop,
+        cgroup::Hierarchy,
+        parent::Parent,
+        signals::Signals,
+        spawn::{self, Child, HeldChild, SpawnPlan},
+        user::{self, Identity},
+    },
+    cli::plan::{PrivateRange, RunPlan, UpstreamPlan},
+    record::LogFile,
+    tls::ChildTrust,
+    upstream::{Options, PrivateAccess},
+};
+
+/// How long the proxy may take until it listens: a key, a certificate, four sockets.
+const PROXY_START: Duration = Duration::from_secs(10);
+
+/// The plan is sound on this machine; nothing has been made.
+pub(super) struct Planned {
+    plan: RunPlan,
+    upstream: Options,
+    identity: Option<Identity>,
+    inherited: spawn::Signals,
+    signals: Signals,
+    hierarchy: Hierarchy,
+    log: Option<LogFile>,
+}
+
+impl Planned {
+    /// Checks what can be checked without making anything.
+    ///
+    /// # Errors
+    ///
+    /// Not root, no cgroup v2, files that can't be opened.
+    pub(super) fn check(plan: RunPlan) -> Result<Self, SessionError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(SessionError::NotRoot);
+        }
+        let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
+        let identity = user::invoking_user()?;
+        let upstream = upstream(&plan.upstream)?;
+        let log = plan.request_log.as_deref().map(|path| open_log(path, identity.as_ref()));
+        let log = log.transpose()?;
+        let inherited = spawn::Signals::capture();
+        let signals = Signals::block().map_err(SessionError::Signals)?;
+        Ok(Self { plan, upstream, identity, inherited, signals, hierarchy, log })
+    }
+
+    /// Puts the jail up. The proxy is forked first and gets ready while the kernel side is armed;
+    /// the command is born last and does nothing before the word.
+    ///
+    /// # Errors
+    ///
+    /// Whatever can't be put up; all that was is taken down again.
+    pub(super) fn arm(self) -> Result<Armed, SessionError> {
+        let run_dir = RunDir::create().map_err(SessionError::RunDir)?;
+        let parent = Parent::ensure(&self.hierarchy)?;
+        let jail = Jail::make(&parent, &run_dir)?;
+        let (inspect, asks) = Channel::pair().map_err(SessionError::Proxy)?;
+        let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
+        let role = ProxyRole {
+            control: listens,
+            inspect: asks,
+            kill_switch: jail.kill_switch()?,
+            log: self.log,
+            rules: self.plan.rules,
+            upstream: self.upstream,
+            flows: parent.maps().flows(jail.id()).map_err(SessionError::Jail)?,
+        };
+        let uid = proxy_role::uid(self.identity.as_ref().map(Identity::uid));
+        let proxy = Proxy::start(role, uid, control).map_err(SessionError::Proxy)?;
+        Backstop::ensure(parent.dir().id(), parent.level())?;
+        let own = addresses::own().map_err(SessionError::Jail)?;
+        parent.maps().note_own_addresses(&own).map_err(SessionError::Jail)?;
+        let ready = proxy.ready(PROXY_START).map_err(SessionError::Proxy)?;
+        let trust =
+            ChildTrust::install(run_dir.path(), &ready.ca_pem, |name| std::env::var_os(name))?;
+        let identity = self.identity.as_ref();
+        let run_variables = trust.variables().iter().cloned();
+        let command = spawn::spawn(SpawnPlan {
+            command: &self.plan.command,
+            args: &self.plan.args,
+            environment: &user::child_environment(std::env::vars_os(), run_variables, identity),
+            cgroup: jail.dir().as_fd(),
+            identity,
+            signals: self.inherited,
+        })?;
+        jail.arm(&ready).map_err(SessionError::Jail)?;
+        Ok(Armed {
+            command,
+            up: Up {
+                proxy,
+                jail,
+                inspect: Some(inspect),
+                parent,
+                hierarchy: self.hierarchy,
+                signals: self.signals,
+                _run_dir: run_dir,
+            },
+        })
+    }
+}
+
+/// The jail holds, and the command waits in it.
+pub(super) struct Armed {
+    command: HeldChild,
+    up: Up,
+}
+
+impl Armed {
+    /// Gives the command the word.
+    pub(super) fn release(self) -> Result<Running, SessionError> {
+        Ok(Running { command: self.command.release()?, up: self.up })
+    }
+}
+
+/// The command runs.
+pub(super) struct Running {
+    command: Child,
+    up: Up,
+}
+
+/// What stands around the command. Fields are dropped in order: the run's folder, whose lock
+/// tells other runs that this one lives, goes last.
+struct Up {
+    proxy: Proxy,
+    jail: Jail,
+    inspect: Option<Channel>,
+    parent: Parent,
+    hierarchy: Hierarchy,
+    signals: Signals,
+    _run_dir: RunDir,
+}
+
+impl Running {
+    pub(super) fn hierarchy(&self) -> &Hierarchy {
+        &self.up.hierarchy
+    }
+
+    pub(super) fn parent(&self) -> &Parent {
+        &self.up.parent
+    }
+
+    pub(super) fn signals(&self) -> &Signals {
+        &self.up.signals
+    }
+
+    pub(super) fn command(&self) -> BorrowedFd<'_> {
+        self.command.as_fd()
+    }
+
+    pub(super) fn proxy(&self) -> BorrowedFd<'_> {
+        self.up.proxy.as_fd()
+    }
+
+    pub(super) fn take_inspect(&mut self) -> Option<Channel> {
+        self.up.inspect.take()
+    }
+
+    /// Whether a process is in the jail now.
+    pub(super) fn holds(&self, pid: u32) -> bool {
+        let jail = self.up.jail.dir().path();
+        self.up.hierarchy.of_process(pid).is_some_and(|cgroup| cgroup.starts_with(jail))
+    }
+
+    /// Ends what is left in the jail, lets the proxy write its last records, and removes all.
+    ///
+    /// # Errors
+    ///
+    /// When something resists; it is left without network, to the next sweep.
+    pub(super) fn close(self) -> Result<(), SessionError> {
+        let Up { proxy, jail, .. } = self.up;
+        let emptied = jail.end();
+        proxy.stop();
+        emptied.map_err(SessionError::Jail)
+    }
+}
+
+/// Opens the log as the invoking user would: a link that the user planted in a folder of theirs
+/// must not lead a root process elsewhere.
+fn open_log(path: &Path, identity: Option<&Identity>) -> Result<LogFile, SessionError> {
+    Ok(user::as_user(identity, || LogFile::open(path))?)
+}
+
+/// Turns the plan's choices into the dialler's.
+fn upstream(plan: &UpstreamPlan) -> Result<Options, SessionError> {
+    let mut extra_ca = Vec::new();
+    for path in &plan.extra_ca {
+        let failed = |source| SessionError::UpstreamCa { path: path.clone(), source };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(failed)? {
+            extra_ca.push(certificate.map_err(failed)?);
+        }
+        if extra_ca.is_empty() {
+            return Err(failed(rustls_pki_types::pem::Error::NoItemsFound));
+        }
+    }
+    let mut networks = Vec::new();
+    let mut all = false;
+    for range in &plan.allow_private {
+        match range {
+            PrivateRange::All => all = true,
+            PrivateRange::Net(network) => networks.push(*network),
+        }
+    }
+    let allow_private = match (all, networks.is_empty()) {
+        (true, _) => PrivateAccess::All,
+        (false, true) => PrivateAccess::None,
+        (false, false) => PrivateAccess::Cidrs(networks),
+    };
+    let resolve = plan.resolve.iter().map(|entry| (entry.name.clone(), entry.address)).collect();
+    Ok(Options { resolve, extra_ca, allow_private })
+}

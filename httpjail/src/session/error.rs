@@ -1,0 +1,100 @@
+//! What can stop a run, and what the user can do about it.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    backend::linux::{
+        KernelError,
+        backstop::BackstopError,
+        spawn::SpawnError,
+        user::UserError,
+    },
+    record::LogError,
+    tls::TrustError,
+};
+
+/// Why httpjail itself failed. Every variant completes "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The effective user isn't root.
+    #[error("put up a jail: this needs root")]
+    NotRoot,
+    /// `/run/httpjail` can't be used.
+    #[error("make the run's folder below /run/httpjail")]
+    RunDir(#[source] io::Error),
+    /// Signals can't be caught.
+    #[error("take over the signals")]
+    Signals(#[source] io::Error),
+    /// The caller's cgroup can't be told.
+    #[error("find the cgroup v2 hierarchy")]
+    Hierarchy(#[source] io::Error),
+    /// The cgroup, the programs or the maps.
+    #[error("put up the kernel side")]
+    Kernel(#[from] KernelError),
+    /// A jail's own cgroup or map entry.
+    #[error("put up the jail's cgroup")]
+    Jail(#[source] io::Error),
+    /// The nftables rule.
+    #[error("put up the nftables backstop")]
+    Backstop(#[from] BackstopError),
+    /// The invoking user can't be told.
+    #[error("tell who called")]
+    User(#[from] UserError),
+    /// The request log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A file of certificates.
+    #[error("read the certificates in {}", path.display())]
+    UpstreamCa {
+        /// Its path.
+        path: PathBuf,
+        /// The cause.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// The proxy role could not be started, or ended before it was ready.
+    #[error("start the proxy")]
+    Proxy(#[source] io::Error),
+    /// The CA bundle.
+    #[error("prepare the certificates for the command")]
+    Trust(#[from] TrustError),
+    /// The command could not be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The wait for the command.
+    #[error("wait for the command")]
+    Wait(#[source] io::Error),
+    /// The proxy died under the running command.
+    #[error("go on without the proxy, which ended; the jail was ended, too")]
+    ProxyDied,
+    /// Jails live below the parent that should go.
+    #[error("remove what living jails use (there are {0})")]
+    JailsLive(usize),
+    /// A parent can't be removed.
+    #[error("remove {}", path.display())]
+    Remove {
+        /// The cgroup.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl SessionError {
+    /// What the user can do, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotRoot => "run it through sudo: sudo httpjail … (a mode without root is to come)",
+            Self::RunDir(_) => "/run must be writable for root; is this a read-only container?",
+            Self::Hierarchy(_) => "httpjail needs cgroup v2: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+            Self::Kernel(KernelError::Changed { .. }) => {
+                "end the jails that live, then: httpjail cleanup --all"
+            }
+            Self::Kernel(_) => "httpjail needs Linux 5.19 or later with eBPF, and CAP_BPF, \
+                                CAP_NET_ADMIN and CAP_SYS_ADMIN in the initial namespaces",
+            Self::JailsLive(_) => "wait for them to end, or end them, and try again",
+            Self::Log(_) => "the log must be a file that the invoking user may write, and no symbolic link",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

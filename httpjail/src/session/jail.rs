@@ -1,0 +1,103 @@
+//! A jail's own kernel objects: its cgroup and its entry in the maps.
+
+use std::{fs::File, io, time::Duration};
+
+use super::{SessionError, control::Ready, reap::JAIL_PREFIX, run_dir::RunDir};
+use crate::backend::linux::{Endpoints, JailId, Maps, cgroup::CgroupDir, parent::Parent};
+
+/// How long killed processes may take to go.
+const DEATH: Duration = Duration::from_secs(10);
+
+/// A jail: below the parent, so guarded from its first moment, and without network until it is
+/// armed. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Jail {
+    dir: CgroupDir,
+    id: JailId,
+    maps: Maps,
+    ended: bool,
+}
+
+impl Jail {
+    /// Makes the cgroup, after it was noted for whoever has to sweep.
+    ///
+    /// # Errors
+    ///
+    /// When the note or the cgroup can't be made.
+    pub(super) fn make(parent: &Parent, run_dir: &RunDir) -> Result<Self, SessionError> {
+        let path = parent.dir().path().join(format!("{JAIL_PREFIX}{}", run_dir.id()));
+        run_dir.note_cgroup(&path).map_err(SessionError::RunDir)?;
+        let maps = parent.maps().try_clone().map_err(SessionError::Jail)?;
+        let dir = CgroupDir::create(&path).map_err(SessionError::Jail)?;
+        let id = JailId::of(&dir);
+        Ok(Self { dir, id, maps, ended: false })
+    }
+
+    /// Its cgroup.
+    pub(super) fn dir(&self) -> &CgroupDir {
+        &self.dir
+    }
+
+    /// Its name in the maps.
+    pub(super) fn id(&self) -> JailId {
+        self.id
+    }
+
+    /// The open file that ends the jail when "1" is written to it, with no privilege asked.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be opened.
+    pub(super) fn kill_switch(&self) -> Result<File, SessionError> {
+        let path = self.dir.path().join("cgroup.kill");
+        File::options().write(true).open(path).map_err(SessionError::Jail)
+    }
+
+    /// Gives the jail its way to the proxy and the stub, and no other.
+    ///
+    /// # Errors
+    ///
+    /// When the entry can't be written.
+    pub(super) fn arm(&self, ready: &Ready) -> io::Result<()> {
+        let endpoints = Endpoints {
+            proxy_v4: ready.proxy.v4,
+            proxy_v6: ready.proxy.v6,
+            dns_v4: ready.dns.v4,
+            dns_v6: ready.dns.v6,
+        };
+        self.maps.arm(self.id, endpoints)
+    }
+
+    /// Kills what is left in it, takes its network away and removes it.
+    ///
+    /// # Errors
+    ///
+    /// When processes stay (frozen, in an uninterruptible call): they have no network.
+    pub(super) fn end(mut self) -> io::Result<()> {
+        self.take_down()
+    }
+
+    fn take_down(&mut self) -> io::Result<()> {
+        self.ended = true;
+        let emptied = self.dir.kill().and_then(|()| self.dir.wait_empty(DEATH));
+        let refusals = self.maps.disarm(self.id)?;
+        for reason in httpjail_common::event::RefuseReason::ALL {
+            let count = refusals.of(reason);
+            if count > 0 {
+                tracing::info!(reason = reason.as_str(), count, "the kernel side refused");
+            }
+        }
+        emptied?;
+        self.dir.remove()
+    }
+}
+
+impl Drop for Jail {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Err(error) = self.take_down()
+        {
+            tracing::warn!(%error, "the jail could not be removed; the next run sweeps it");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The proxy role as the supervisor sees it: a child process that reports, serves and ends.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
+};
+
+use super::{
+    control::{Channel, Ready},
+    proxy_role::ProxyRole,
+};
+use crate::backend::linux::role::{self, Role, RolePlan};
+
+/// How long the proxy may take to write its last records.
+const END: Duration = Duration::from_secs(10);
+
+/// The running proxy. Dropped, it is killed and reaped.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    role: Role,
+    control: Channel,
+    reaped: bool,
+}
+
+impl Proxy {
+    /// Forks the role, which lives under `uid`.
+    ///
+    /// # Errors
+    ///
+    /// When the process can't be made.
+    pub(super) fn start(role: ProxyRole, uid: u32, control: Channel) -> io::Result<Self> {
+        let plan =
+            RolePlan { name: c"httpjail-proxy", uid: Some(uid), keep: role.descriptors() };
+        let forked = role::fork(&plan, move || role.main())?;
+        Ok(Self { role: forked, control, reaped: false })
+    }
+
+    /// Waits for the proxy's report that it listens.
+    ///
+    /// # Errors
+    ///
+    /// When it ends first, or takes longer than `limit`.
+    pub(super) fn ready(&self, limit: Duration) -> io::Result<Ready> {
+        if !wait_for(self.control.as_fd(), limit)? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let report = self.control.receive()?;
+        Ready::decode(&report)
+            .ok_or_else(|| io::Error::other("it ended before it listened; its own message is above"))
+    }
+
+    /// Lets it write its last records, and reaps it.
+    pub(super) fn stop(mut self) {
+        // It may be dead already; then there is nothing to wait for.
+        let _ = self.control.send(b"stop");
+        match wait_for(self.role.pidfd.as_fd(), END) {
+            Ok(true) => self.reap(),
+            Ok(false) | Err(_) => {
+                tracing::error!("the proxy did not end in time; records may be lost");
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        self.reaped = true;
+        match waitid(WaitId::PidFd(self.role.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Ok(Some(status)) if status.exit_status() == Some(0) => {}
+            Ok(status) => tracing::error!(?status, "the proxy ended badly; records may be lost"),
+            Err(error) => tracing::debug!(%error, "the proxy could not be reaped"),
+        }
+    }
+}
+
+impl AsFd for Proxy {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.role.pidfd.as_fd()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        let _ = pidfd_send_signal(&self.role.pidfd, Signal::KILL);
+        let _ = waitid(WaitId::PidFd(self.role.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
+}
+
+/// Waits until `fd` is readable. `false`: it isn't after `limit`.
+fn wait_for(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    let timeout = Timespec {
+        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    // Signals are blocked, so nothing interrupts this.
+    Ok(poll(&mut fds, Some(&timeout))? > 0)
+}

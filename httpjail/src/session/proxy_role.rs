@@ -1,0 +1,218 @@
+//! The role that parses what comes from the jail: proxy, DNS stub, rules, records. It runs
+//! under a user id of its own, without capabilities, and holds neither the jail's kernel objects
+//! (save the flow map and the jail's kill switch) nor any file but its log.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
+    os::fd::{AsFd, AsRawFd, RawFd},
+    pin::Pin,
+    sync::Arc,
+    thread,
+};
+
+use super::control::{Channel, Ports, Ready, RemoteInspector};
+use crate::{
+    backend::linux::flows::Flows,
+    dns,
+    policy::Process,
+    proxy::{self, Flow, FlowTable},
+    record::{LogFile, Recorder, RecorderHandle},
+    rules::Rules,
+    tls, upstream,
+};
+
+/// The first of the user ids that proxies live under: the range that systemd keeps for dynamic
+/// users (61184–65519), which no account of a person or a package has.
+const UID_FIRST: u32 = 61184;
+const UID_COUNT: u32 = 65519 - 61184 + 1;
+/// Most worker threads; more of them than a jail's command has use for only cost memory.
+const WORKERS: usize = 4;
+
+/// All that the role needs, made by the supervisor before the fork.
+pub(super) struct ProxyRole {
+    /// Ready goes out; "stop" or end of file comes in.
+    pub(super) control: Channel,
+    /// Questions about processes.
+    pub(super) inspect: Channel,
+    /// The jail's `cgroup.kill`, to end the jail when the supervisor is dead.
+    pub(super) kill_switch: File,
+    /// The request log.
+    pub(super) log: Option<LogFile>,
+    /// The checked rules.
+    pub(super) rules: Rules,
+    /// How to reach origins.
+    pub(super) upstream: upstream::Options,
+    /// The kernel's notes on connections.
+    pub(super) flows: Flows,
+}
+
+impl ProxyRole {
+    /// The descriptors that the role keeps across the fork.
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
+        let mut fds = vec![
+            self.control.as_fd().as_raw_fd(),
+            self.inspect.as_fd().as_raw_fd(),
+            self.kill_switch.as_raw_fd(),
+            self.flows.as_fd().as_raw_fd(),
+        ];
+        fds.extend(self.log.as_ref().map(|log| log.as_fd().as_raw_fd()));
+        fds
+    }
+
+    /// The role's life; the result is its exit status.
+    pub(super) fn main(self) -> u8 {
+        match self.serve() {
+            Ok(()) => 0,
+            Err(error) => {
+                tracing::error!(error, "the proxy failed");
+                1
+            }
+        }
+    }
+
+    /// Listens, reports, serves until the supervisor says stop, and writes the last records.
+    fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
+        raise_descriptor_limit();
+        let sockets = Sockets::bind()?;
+        let authority = tls::Authority::new()?;
+        self.control.send(&sockets.ready(&authority)?.encode())?;
+        let (recorder, log) = match self.log {
+            Some(log) => Recorder::to_log(log).map(|(recorder, log)| (recorder, Some(log)))?,
+            None => (Recorder::none(), None),
+        };
+        let names = Arc::new(dns::Names::new());
+        let stub = dns::Stub::new(Arc::clone(&names));
+        let (stopped, stop) = io::pipe()?;
+        watch(self.control, self.kill_switch, stop)?;
+        serve_dns(stub.clone(), sockets.dns)?;
+        let inspector = Arc::new(RemoteInspector::new(self.inspect)?);
+        let config = proxy::ProxyConfig {
+            listeners: sockets.proxy,
+            flows: Arc::new(JailFlows(self.flows)),
+            names,
+            dns_tcp: Arc::new(TcpStub(stub)),
+            authority: Arc::new(authority),
+            engines: self.rules.into_factory(inspector),
+            recorder,
+            upstream: self.upstream,
+            workers: WORKERS.min(thread::available_parallelism().map_or(1, Into::into)),
+            timeouts: proxy::Timeouts::default(),
+        };
+        let served = proxy::run(config, stopped);
+        let lost = log.map_or(0, RecorderHandle::finish);
+        if lost > 0 {
+            tracing::error!(lost, "records could not be written");
+        }
+        Ok(served?)
+    }
+}
+
+/// The role's listening sockets: on 127.0.0.1 and, where there is IPv6, on `::1`.
+struct Sockets {
+    proxy: Vec<TcpListener>,
+    dns: Vec<UdpSocket>,
+}
+
+impl Sockets {
+    fn bind() -> io::Result<Self> {
+        let mut proxy = vec![TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?];
+        let mut dns = vec![UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?];
+        if let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+            proxy.push(listener);
+            dns.push(UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))?);
+        }
+        Ok(Self { proxy, dns })
+    }
+
+    fn ready(&self, authority: &tls::Authority) -> io::Result<Ready> {
+        let tcp = self.proxy.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let udp = self.dns.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let missing = || io::Error::other("no socket is bound");
+        Ok(Ready {
+            proxy: ports(&tcp).ok_or_else(missing)?,
+            dns: ports(&udp).ok_or_else(missing)?,
+            ca_pem: authority.certificate_pem(),
+        })
+    }
+}
+
+/// The ports of the sockets on the loopback addresses.
+fn ports(bound: &[SocketAddr]) -> Option<Ports> {
+    let v4 = bound.iter().find(|address| address.is_ipv4())?.port();
+    let v6 = bound.iter().find(|address| address.is_ipv6()).map(SocketAddr::port);
+    Some(Ports { v4, v6 })
+}
+
+/// Waits for the supervisor's word on a thread of its own. If the supervisor dies instead, the
+/// jail is ended, and this process with it (P3).
+fn watch(control: Channel, mut kill_switch: File, stop: io::PipeWriter) -> io::Result<()> {
+    let wait = move || match control.receive() {
+        Ok(word) if word == b"stop" => drop(stop),
+        Ok(_) | Err(_) => {
+            let killed = kill_switch.write_all(b"1");
+            tracing::error!(?killed, "the supervisor is dead; the jail was ended");
+            drop(stop);
+        }
+    };
+    thread::Builder::new().name("supervisor".to_owned()).spawn(wait).map(drop)
+}
+
+/// Serves the stub's sockets on a thread of its own.
+fn serve_dns(stub: dns::Stub, sockets: Vec<UdpSocket>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = move || {
+        let local = tokio::task::LocalSet::new();
+        for socket in sockets {
+            let stub = stub.clone();
+            local.spawn_local(async move {
+                if let Err(error) = stub.serve_udp(socket).await {
+                    tracing::error!(%error, "the DNS stub ended");
+                }
+            });
+        }
+        runtime.block_on(local);
+    };
+    thread::Builder::new().name("dns".to_owned()).spawn(serve).map(drop)
+}
+
+/// The kernel's notes as the proxy reads them.
+struct JailFlows(Flows);
+
+impl FlowTable for JailFlows {
+    fn take(&self, client: SocketAddr) -> io::Result<Option<Flow>> {
+        let noted = self.0.take(client)?;
+        Ok(noted.map(|noted| Flow {
+            original: noted.original,
+            process: Some(Process { pid: noted.pid, uid: noted.uid, comm: noted.comm }),
+        }))
+    }
+}
+
+/// DNS over TCP, as the proxy hands it on.
+struct TcpStub(dns::Stub);
+
+impl proxy::TcpDns for TcpStub {
+    fn serve(&self, stream: tokio::net::TcpStream) -> Pin<Box<dyn Future<Output = ()>>> {
+        let stub = self.0.clone();
+        Box::pin(async move { stub.serve_tcp(stream).await })
+    }
+}
+
+/// As many descriptors as the hard limit gives: each proxied connection takes two.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// A user id that nobody else has: neither the jailed user nor, as far as can be, the proxies of
+/// other jails, which must not signal or trace each other.
+pub(super) fn uid(jailed: Option<u32>) -> u32 {
+    let own = UID_FIRST + std::process::id() % UID_COUNT;
+    if jailed == Some(own) { UID_FIRST + (own - UID_FIRST + 1) % UID_COUNT } else { own }
+}

@@ -1,0 +1,124 @@
+//! Sweeping what dead runs left, and `httpjail cleanup`.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    SessionError,
+    run_dir::{self, DeadRun},
+};
+use crate::backend::linux::{
+    JailId,
+    backstop::Backstop,
+    cgroup::{CgroupDir, Hierarchy},
+    parent::{self, Parent},
+};
+
+/// How long killed processes may take to go before the sweep leaves them, without network, to
+/// the next one.
+const DEATH: Duration = Duration::from_secs(5);
+/// Jail cgroups are called this and the run's id.
+pub(super) const JAIL_PREFIX: &str = "jail-";
+
+/// What a clean-up did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Dead runs whose remains were removed.
+    pub runs: usize,
+    /// Parents removed with their programs and rules.
+    pub parents: usize,
+}
+
+/// Removes what dead runs left and, with `all`, the parents with their programs and their
+/// nftables rules.
+///
+/// # Errors
+///
+/// When a parent can't be removed, or jails live that need it.
+pub fn cleanup(all: bool) -> Result<Swept, SessionError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(SessionError::NotRoot);
+    }
+    let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
+    let mut swept = Swept { runs: sweep(&hierarchy, None), parents: 0 };
+    if !all {
+        return Ok(swept);
+    }
+    let parents = parent::all(&hierarchy);
+    let living = parents.iter().map(|parent| jails_below(parent).len()).sum();
+    if living > 0 {
+        return Err(SessionError::JailsLive(living));
+    }
+    // The keeper at the root stands last: what is shared from it goes first.
+    for path in parents.iter().rev() {
+        parent::remove(path)
+            .map_err(|source| SessionError::Remove { path: path.clone(), source })?;
+        swept.parents += 1;
+    }
+    Backstop::remove_all()?;
+    Ok(swept)
+}
+
+/// Ends and removes what dead runs left: their processes, cgroups, map entries and folders; the
+/// number of runs swept. What resists is left, without network, to the next sweep.
+///
+/// `parent` is the parent in use, if there is one: jails below it that no run's folder belongs to
+/// (a wiped `/run`) are dead, too, and its maps forget the dead jails.
+pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
+    let mut swept = 0;
+    for run in DeadRun::all() {
+        let cgroup = run.cgroup();
+        let gone = cgroup.as_deref().is_none_or(|path| end_jail(hierarchy, parent, path));
+        if gone {
+            run.remove();
+            swept += 1;
+        }
+    }
+    let orphans = parent.map(|parent| jails_below(parent.dir().path())).unwrap_or_default();
+    for (id, path) in orphans {
+        if !run_dir::exists(&id) && end_jail(hierarchy, parent, &path) {
+            swept += 1;
+        }
+    }
+    swept
+}
+
+/// Ends one dead run's jail. `true`: nothing of it is left.
+fn end_jail(hierarchy: &Hierarchy, parent: Option<&Parent>, path: &Path) -> bool {
+    if !hierarchy.contains(path) || !is_jail(path) {
+        tracing::warn!(path = %path.display(), "a run's note names no jail; left alone");
+        return true;
+    }
+    let Ok(dir) = CgroupDir::open(path) else { return !path.exists() };
+    let ended = dir.kill().and_then(|()| dir.wait_empty(DEATH));
+    if let Some(parent) = parent
+        && let Err(error) = parent.maps().disarm(JailId::of(&dir))
+    {
+        tracing::debug!(%error, "a dead jail's map entry could not be removed");
+    }
+    match ended.and_then(|()| dir.remove()) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a dead run's processes are still there, without network");
+            false
+        }
+    }
+}
+
+/// The jails below a parent, as (run id, cgroup).
+fn jails_below(parent: &Path) -> Vec<(String, std::path::PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let id = name.to_str()?.strip_prefix(JAIL_PREFIX)?;
+            Some((id.to_owned(), entry.path()))
+        })
+        .collect()
+}
+
+/// Whether `path` has the name of a jail's cgroup.
+fn is_jail(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(JAIL_PREFIX))
+}

@@ -1,0 +1,80 @@
+//! The typestates of a run; each step consumes the last, and dropping one undoes it.
+
+use std::time::Instant;
+
+use super::{
+    SessionError,
+    arm::{Armed, Planned, Running},
+    reap,
+    supervise::{End, Watch},
+};
+use crate::cli::plan::RunPlan;
+
+/// How the command ended, for the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It exited with this status.
+    Exited(u8),
+    /// It died of this signal.
+    Signalled(u8),
+    /// `--timeout` killed it.
+    TimedOut,
+}
+
+/// Runs the plan's command in a jail of its own, from nothing to nothing left.
+///
+/// # Errors
+///
+/// When the jail can't be put up (the command has not run then), or can't be served any more (the
+/// jail was ended then).
+pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
+    let timeout = plan.timeout;
+    let running = Planned::check(plan)?.arm()?.start()?;
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    sweep(&running);
+    finish(running, deadline)
+}
+
+/// Removes what dead runs left: off the critical path, the command runs already.
+fn sweep(running: &Running) {
+    let swept = reap::sweep(running.hierarchy(), Some(running.parent()));
+    if swept > 0 {
+        tracing::info!(swept, "removed what dead runs had left");
+    }
+}
+
+/// Waits for the command, then takes the jail down, whatever the wait said.
+fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, SessionError> {
+    let ended = wait(&mut running, deadline);
+    running.close()?;
+    match ended? {
+        End::Exited(status) => Ok(Outcome::Exited(status)),
+        End::Signalled(signal) => Ok(Outcome::Signalled(signal)),
+        End::Overstayed(signal) => {
+            Ok(Outcome::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)))
+        }
+        End::TimedOut => Ok(Outcome::TimedOut),
+        End::ProxyDied => Err(SessionError::ProxyDied),
+    }
+}
+
+fn wait(running: &mut Running, deadline: Option<Instant>) -> Result<End, SessionError> {
+    let inspect = running.take_inspect();
+    let in_jail = |pid| running.holds(pid);
+    let watch = Watch {
+        signals: running.signals(),
+        command: running.command(),
+        proxy: running.proxy(),
+        inspect,
+        in_jail: &in_jail,
+        deadline,
+    };
+    watch.until_end().map_err(SessionError::Wait)
+}
+
+impl Armed {
+    /// Lets the command go.
+    fn start(self) -> Result<Running, SessionError> {
+        self.release()
+    }
+}

@@ -1,0 +1,211 @@
+//! The folder of one run, and the lock that tells whether the run lives.
+//!
+//! Every run has `/run/httpjail/<id>/`, and its supervisor holds an exclusive `flock(2)` on that
+//! folder for as long as it lives, however it ends. A folder that can be locked belongs to a
+//! dead run; age says nothing.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+/// Where all runs of this machine keep their folders.
+const BASE: &str = "/run/httpjail";
+/// The file in which a run notes its cgroup before it makes it.
+const CGROUP_FILE: &str = "cgroup";
+/// Folders that are being made start with this; a dead one is swept like any other.
+const UNBORN: &str = ".new-";
+/// Attempts at a fresh id before giving up; more than one is needed only when another run
+/// sweeps a folder in the instant between its making and its locking.
+const ATTEMPTS: usize = 16;
+
+/// The folder of this run, locked; it is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct RunDir {
+    id: String,
+    path: PathBuf,
+    lock: OwnedFd,
+}
+
+/// The folder of a run whose supervisor is dead, locked by us.
+#[derive(Debug)]
+pub(super) struct DeadRun {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl RunDir {
+    /// Makes and locks a folder with a fresh id.
+    ///
+    /// # Errors
+    ///
+    /// When `/run/httpjail` can't be written.
+    pub(super) fn create() -> io::Result<Self> {
+        ensure_base()?;
+        for _ in 0..ATTEMPTS {
+            match Self::with_id(fresh_id()?) {
+                Ok(dir) => return Ok(dir),
+                // The id is taken, or a sweep took the folder before it was locked.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other("no free folder name was found"))
+    }
+
+    /// Makes the folder under a name of its own, locks it, then renames it.
+    fn with_id(id: String) -> io::Result<Self> {
+        let unborn = Path::new(BASE).join(format!("{UNBORN}{id}"));
+        fs::DirBuilder::new().mode(0o755).create(&unborn)?;
+        // The caller's umask must not hide the CA bundle from the jailed user.
+        fs::set_permissions(&unborn, fs::Permissions::from_mode(0o755))?;
+        let lock = lock(&unborn, FlockOperation::LockExclusive)?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let path = Path::new(BASE).join(&id);
+        fs::rename(&unborn, &path)?;
+        Ok(Self { id, path, lock })
+    }
+
+    /// The run's id: eight hexadecimal digits.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The descriptor that holds the lock: whoever keeps it keeps the run alive.
+    pub(super) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Notes the run's cgroup, for whoever has to sweep after this run. To be called before the
+    /// cgroup is made.
+    ///
+    /// # Errors
+    ///
+    /// What writing the file says.
+    pub(super) fn note_cgroup(&self, cgroup: &Path) -> io::Result<()> {
+        use std::os::unix::ffi::OsStrExt;
+        fs::write(self.path.join(CGROUP_FILE), cgroup.as_os_str().as_bytes())
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+impl DeadRun {
+    /// The folders of all dead runs. A run that lives, in whatever state, is never listed.
+    pub(super) fn all() -> Vec<Self> {
+        let Ok(entries) = fs::read_dir(BASE) else { return Vec::new() };
+        entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| {
+                let path = entry.path();
+                let held = lock(&path, FlockOperation::NonBlockingLockExclusive).ok()??;
+                Some(Self { path, _lock: held })
+            })
+            .collect()
+    }
+
+    /// The cgroup that the run noted, if it came that far.
+    pub(super) fn cgroup(&self) -> Option<PathBuf> {
+        use std::os::unix::ffi::OsStringExt;
+        let noted = fs::read(self.path.join(CGROUP_FILE)).ok()?;
+        Some(PathBuf::from(std::ffi::OsString::from_vec(noted)))
+    }
+
+    /// Removes the folder.
+    pub(super) fn remove(self) {
+        remove(&self.path);
+    }
+}
+
+/// Whether a run with this id has a folder, alive or dead.
+pub(super) fn exists(id: &str) -> bool {
+    Path::new(BASE).join(id).is_dir()
+}
+
+/// Makes `/run/httpjail`, owned by root and closed to others' writing.
+fn ensure_base() -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o755).create(BASE) {
+        Ok(()) => fs::set_permissions(BASE, fs::Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Locks a folder. `None`: somebody else holds it, or it is gone.
+fn lock(path: &Path, operation: FlockOperation) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match rustix::fs::flock(&fd, operation) {
+        Ok(()) => Ok(Some(fd)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a run's folder; what can't be removed is left to the next sweep.
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "the run's folder could not be removed");
+    }
+}
+
+/// Eight random hexadecimal digits.
+fn fresh_id() -> io::Result<String> {
+    let mut bytes = [0_u8; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("{:08x}", u32::from_ne_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_locked_cannot_be_locked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path(), FlockOperation::LockExclusive).unwrap();
+        assert!(held.is_some());
+        let again = lock(dir.path(), FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(again.is_none());
+        drop(held);
+        let after = lock(dir.path(), FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(after.is_some());
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_not_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("gone");
+        assert!(lock(&gone, FlockOperation::LockExclusive).unwrap().is_none());
+    }
+
+    #[test]
+    fn ids_are_eight_hexadecimal_digits() {
+        let id = fresh_id().unwrap();
+        assert_eq!(id.len(), 8);
+        assert!(id.bytes().all(|b| b.is_ascii_hexdigit()));
+    }
+}

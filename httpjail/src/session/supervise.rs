@@ -1,0 +1,230 @@
+//! The supervisor's wait: signals, the deadline, the command's end, the proxy's death.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
+};
+
+use super::control::{Channel, answer_inspection};
+use crate::backend::linux::signals::{Sender, Signals};
+
+/// How long the command has to end after SIGTERM or SIGHUP before the jail is killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why the wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The command exited with this status.
+    Exited(u8),
+    /// The command died of this signal.
+    Signalled(u8),
+    /// The time was up.
+    TimedOut,
+    /// It was told to end, and didn't within the grace period.
+    Overstayed(i32),
+    /// The proxy ended first: nothing can be served, so the jail has to end, too.
+    ProxyDied,
+}
+
+/// What the supervisor watches.
+pub(super) struct Watch<'a> {
+    /// Signals sent to httpjail.
+    pub(super) signals: &'a Signals,
+    /// The command.
+    pub(super) command: BorrowedFd<'a>,
+    /// The proxy role.
+    pub(super) proxy: BorrowedFd<'a>,
+    /// The proxy's questions about processes.
+    pub(super) inspect: Option<Channel>,
+    /// Answers whether a process belongs to the jail.
+    pub(super) in_jail: &'a dyn Fn(u32) -> bool,
+    /// When the command must have ended.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Watch<'_> {
+    /// Waits until the command ends or must be ended.
+    ///
+    /// # Errors
+    ///
+    /// When the wait itself fails; the caller ends the jail then.
+    pub(super) fn until_end(mut self) -> io::Result<End> {
+        let mut told: Option<(i32, Instant)> = None;
+        loop {
+            let limit = earliest(self.deadline, told.map(|(_, grace)| grace));
+            let ready = self.poll(limit)?;
+            if ready.command {
+                return command_end(self.command);
+            }
+            if ready.proxy {
+                return Ok(End::ProxyDied);
+            }
+            if ready.signals {
+                while let Some(caught) = self.signals.next()? {
+                    if caught.sender == Sender::Process {
+                        forward(self.command, caught.signal);
+                    }
+                    if matches!(caught.signal, libc::SIGTERM | libc::SIGHUP) {
+                        told.get_or_insert((caught.signal, Instant::now() + GRACE));
+                    }
+                }
+            }
+            if ready.inspect
+                && let Some(channel) = &self.inspect
+                && !answer_inspection(channel, self.in_jail)
+            {
+                self.inspect = None;
+            }
+            let now = Instant::now();
+            if self.deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(End::TimedOut);
+            }
+            if let Some((signal, grace)) = told
+                && now >= grace
+            {
+                return Ok(End::Overstayed(signal));
+            }
+        }
+    }
+
+    /// Waits until something is ready or `limit` has come.
+    fn poll(&self, limit: Option<Instant>) -> io::Result<Ready> {
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.command, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.proxy, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+        ];
+        if let Some(channel) = &self.inspect {
+            fds.push(PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN));
+        }
+        let timeout = limit.map(|limit| timespec(limit.saturating_duration_since(Instant::now())));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Ready {
+            command: is_ready(0),
+            proxy: is_ready(1),
+            signals: is_ready(2),
+            inspect: is_ready(3),
+        })
+    }
+}
+
+/// Which of the watched things are ready.
+struct Ready {
+    command: bool,
+    proxy: bool,
+    signals: bool,
+    inspect: bool,
+}
+
+/// Reaps the command.
+fn command_end(command: BorrowedFd<'_>) -> io::Result<End> {
+    let status = waitid(WaitId::PidFd(command), WaitIdOptions::EXITED)?
+        .ok_or_else(|| io::Error::other("the command's status is gone"))?;
+    let low_byte = |status: i32| u8::try_from(status & 0xff).unwrap_or(u8::MAX);
+    if let Some(code) = status.exit_status() {
+        return Ok(End::Exited(low_byte(code)));
+    }
+    let signal = status.terminating_signal().unwrap_or(libc::SIGKILL);
+    Ok(End::Signalled(low_byte(signal)))
+}
+
+/// Sends `signal` to the command; one that has just ended needs it no more.
+fn forward(command: BorrowedFd<'_>, signal: i32) {
+    let Some(signal) = Signal::from_named_raw(signal) else { return };
+    if let Err(error) = pidfd_send_signal(command, signal) {
+        tracing::debug!(%error, "the signal did not reach the command");
+    }
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// `duration` for `poll(2)`, rounded up so that the loop doesn't spin through the last
+/// nanoseconds.
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        os::fd::OwnedFd,
+        process::{Child, Command},
+    };
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    struct Running(Child, OwnedFd);
+
+    impl Running {
+        fn start(script: &str) -> Self {
+            let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let pid = Pid::from_child(&child);
+            Self(child, pidfd_open(pid, PidfdFlags::empty()).unwrap())
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn end(command: &Running, proxy: &Running, deadline: Option<Instant>) -> End {
+        let signals = Signals::block().unwrap();
+        let in_jail = |_| false;
+        let watch = Watch {
+            signals: &signals,
+            command: command.1.as_fd(),
+            proxy: proxy.1.as_fd(),
+            inspect: None,
+            in_jail: &in_jail,
+            deadline,
+        };
+        watch.until_end().unwrap()
+    }
+
+    #[test]
+    fn tells_the_exit_status() {
+        let (command, proxy) = (Running::start("exit 42"), Running::start("exec sleep 60"));
+        assert_eq!(end(&command, &proxy, None), End::Exited(42));
+    }
+
+    #[test]
+    fn tells_the_signal_that_killed_the_command() {
+        let (command, proxy) = (Running::start("kill -9 $$"), Running::start("exec sleep 60"));
+        assert_eq!(end(&command, &proxy, None), End::Signalled(9));
+    }
+
+    #[test]
+    fn ends_at_the_deadline() {
+        let (command, proxy) = (Running::start("exec sleep 60"), Running::start("exec sleep 60"));
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert_eq!(end(&command, &proxy, Some(deadline)), End::TimedOut);
+    }
+
+    #[test]
+    fn ends_when_the_proxy_dies() {
+        let (command, proxy) = (Running::start("exec sleep 60"), Running::start("exit 0"));
+        assert_eq!(end(&command, &proxy, None), End::ProxyDied);
+    }
+}

@@ -1,0 +1,296 @@
+//! Makes the jailed programs trust this run's CA, each in the way that it offers, without a
+//! change to the system's trust.
+//!
+//! Every TLS connection of the jail ends at the proxy, so the run's CA is all that a program has
+//! to trust. The bundle holds the system's roots as well, for programs that check certificates
+//! which came another way (a signed file, a chain read from disk).
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use tracing::{debug, warn};
+
+use super::java;
+
+/// Where systems keep their roots in one file; the first that is there counts.
+const SYSTEM_BUNDLES: [&str; 5] = [
+    // Debian, Ubuntu, Arch, Gentoo, Alpine with ca-certificates.
+    "/etc/ssl/certs/ca-certificates.crt",
+    // Fedora, RHEL and their kin.
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    // SUSE.
+    "/etc/ssl/ca-bundle.pem",
+    // Alpine without ca-certificates.
+    "/etc/ssl/cert.pem",
+];
+
+/// Variables that name the file of *all* roots a program trusts: they get the bundle.
+const BUNDLE_VARIABLES: [&str; 14] = [
+    // OpenSSL's default file (X509_get_default_cert_file(3)), and so Python's ssl, Ruby, Perl
+    // and PHP; Go's crypto/x509 ("On Unix systems other than macOS the environment variables
+    // SSL_CERT_FILE and SSL_CERT_DIR can be used"); rustls-native-certs; uv.
+    "SSL_CERT_FILE",
+    // curl(1), ENVIRONMENT: the same for builds without OpenSSL.
+    "CURL_CA_BUNDLE",
+    // git-config(1), http.sslCAInfo.
+    "GIT_SSL_CAINFO",
+    // Requests, "SSL Cert Verification": it brings roots of its own (certifi) otherwise.
+    "REQUESTS_CA_BUNDLE",
+    // pip, "Configuration": any long option (--cert) as PIP_ and its name. pip carries certifi.
+    "PIP_CERT",
+    // The Cargo book, "Environment Variables": http.cainfo.
+    "CARGO_HTTP_CAINFO",
+    // AWS CLI user guide, "Environment variables"; botocore carries roots of its own.
+    "AWS_CA_BUNDLE",
+    // gcloud topic configurations: core/custom_ca_certs_file.
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    // npm config, cafile: replaces Node's roots for npm; lower case is how npm spells it.
+    "npm_config_cafile",
+    // Yarn, "httpsCaFilePath": settings as YARN_ and their name. (Yarn 1 reads npm's.)
+    "YARN_HTTPS_CA_FILE_PATH",
+    // gRPC core, "Environment Variables": gRPC links roots of its own.
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    // httplib2 brings roots of its own as well; gsutil and other Google tools are built on it.
+    "HTTPLIB2_CA_CERTS",
+    // Nix: nixpkgs' OpenSSL and curl prefer it to SSL_CERT_FILE.
+    "NIX_SSL_CERT_FILE",
+    // Hex, "mix hex.config": Erlang's ssl reads no variable itself.
+    "HEX_CACERTS_PATH",
+];
+
+/// Variables that name roots *in addition* to those a program has: they get the CA alone.
+const AUTHORITY_VARIABLES: [&str; 2] = [
+    // Node.js, "CLI": extends the roots compiled in. Bun reads it as well (Bun, "TLS").
+    "NODE_EXTRA_CA_CERTS",
+    // Deno, "Environment variables": "Load certificate authorities from PEM encoded file".
+    "DENO_CERT",
+];
+
+/// GNU wget (wget(1), wgetrc) with GnuTLS reads no variable with roots. It reads the name of its
+/// system-wide settings from this one, and the user's own file after it.
+const WGET_VARIABLE: &str = "SYSTEM_WGETRC";
+const WGET_SETTINGS: &str = "/etc/wgetrc";
+
+/// Options for every Java that starts ("JVM Tool Interface", JAVA_TOOL_OPTIONS). Java reads no
+/// PEM file, and says on stderr that it picked these up; so it is only set where Java is.
+const JAVA_VARIABLE: &str = "JAVA_TOOL_OPTIONS";
+
+const BUNDLE: &str = "ca-bundle.pem";
+const AUTHORITY: &str = "ca.pem";
+const TRUST_STORE: &str = "truststore.jks";
+const WGETRC: &str = "wgetrc";
+
+/// What a certificate looks like in a file (RFC 7468).
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+
+/// Most that is read of a file that the caller names: some thousand certificates.
+const LARGEST_EXTRA: u64 = 4 << 20;
+
+/// The files and variables by which jailed programs trust this run's CA.
+#[derive(Debug)]
+pub struct ChildTrust {
+    variables: Vec<(OsString, OsString)>,
+}
+
+/// A trust that could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The CA's certificate can't be read back.
+    #[error("read the certificate of this run's CA")]
+    Authority(#[source] rustls_pki_types::pem::Error),
+    /// A file can't be written.
+    #[error("write {path:?}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ChildTrust {
+    /// Writes the files into `directory`, which the command must be able to reach and which goes
+    /// with the run. `authority` is the certificate of the run's CA as PEM; `caller` looks
+    /// variables of the caller's environment up.
+    ///
+    /// # Errors
+    ///
+    /// When a file can't be written. Roots that can't be read are left out with a warning.
+    pub fn install(
+        directory: &Path,
+        authority: &str,
+        caller: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, TrustError> {
+        let bundle = bundle(authority, caller("NODE_EXTRA_CA_CERTS").as_deref());
+        let bundle = publish(directory, BUNDLE, &bundle)?;
+        let authority_file = publish(directory, AUTHORITY, &[authority.as_bytes()])?;
+        let mut variables = Vec::with_capacity(BUNDLE_VARIABLES.len() + 4);
+        variables.extend(BUNDLE_VARIABLES.map(|name| (name.into(), bundle.clone().into())));
+        variables
+            .extend(AUTHORITY_VARIABLES.map(|name| (name.into(), authority_file.clone().into())));
+        let path = caller("PATH").unwrap_or_default();
+        if has_program(&path, "wget") {
+            variables.push((WGET_VARIABLE.into(), write_wgetrc(directory, &bundle)?.into()));
+        }
+        if caller("JAVA_HOME").is_some() || has_program(&path, "java") {
+            let store = write_trust_store(directory, authority)?;
+            let options = java_options(caller(JAVA_VARIABLE), &store);
+            variables.push((JAVA_VARIABLE.into(), options));
+        }
+        Ok(Self { variables })
+    }
+
+    /// The variables to set in the command's environment, over those of the same name.
+    pub fn variables(&self) -> &[(OsString, OsString)] {
+        &self.variables
+    }
+}
+
+/// The parts of the bundle. The run's CA comes first: a reader that gives up at some odd root
+/// has it by then.
+fn bundle(authority: &str, extra: Option<&OsStr>) -> [Vec<u8>; 3] {
+    let mut first = authority.as_bytes().to_vec();
+    first.push(b'\n');
+    let system = SYSTEM_BUNDLES.iter().find_map(|path| Some((path, fs::read(path).ok()?)));
+    if system.is_none() {
+        warn!("there is no file of system roots; jailed programs trust this run's CA alone");
+    }
+    let new = |extra: &&OsStr| system.as_ref().is_none_or(|(path, _)| !is_same_file(path, extra));
+    let extra = extra.filter(new).map(extra_certificates).unwrap_or_default();
+    [first, extra, system.map(|(_, roots)| roots).unwrap_or_default()]
+}
+
+fn is_same_file(one: &str, other: &OsStr) -> bool {
+    let identity = |file: fs::Metadata| (file.dev(), file.ino());
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => identity(one) == identity(other),
+        (Err(_), _) | (_, Err(_)) => false,
+    }
+}
+
+/// The certificates in a file that the caller's environment names.
+///
+/// httpjail may read more than the caller may, and the bundle is for everybody to read: nothing
+/// but certificates is taken, and nothing that isn't a plain file is read.
+fn extra_certificates(path: &OsStr) -> Vec<u8> {
+    match read_bounded(Path::new(path)) {
+        Ok(text) => certificates(&text).fold(Vec::new(), |mut all, certificate| {
+            all.extend_from_slice(certificate.as_bytes());
+            all.push(b'\n');
+            all
+        }),
+        Err(error) => {
+            debug!(?path, %error, "the caller's NODE_EXTRA_CA_CERTS can't be read");
+            Vec::new()
+        }
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    // Opening a pipe that nobody writes to must not wait.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_EXTRA).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The PEM certificates in a text, without what is between them.
+fn certificates(text: &str) -> impl Iterator<Item = &str> {
+    let is_base64 = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'\r' | b'\n')
+    };
+    text.match_indices(BEGIN).filter_map(move |(start, _)| {
+        let section = text.get(start..)?;
+        // The alphabet has no hyphen, so the first one must begin the end.
+        let end = BEGIN.len() + section.get(BEGIN.len()..)?.find('-')?;
+        let whole = section.get(..end + END.len())?;
+        let body = section.get(BEGIN.len()..end)?;
+        (whole.ends_with(END) && body.bytes().all(is_base64)).then_some(whole)
+    })
+}
+
+/// The system-wide settings of wget, if everybody may read them, and the bundle.
+fn write_wgetrc(directory: &Path, bundle: &Path) -> Result<PathBuf, TrustError> {
+    let public = fs::metadata(WGET_SETTINGS).is_ok_and(|file| file.mode() & 0o004 != 0);
+    let settings = if public { fs::read(WGET_SETTINGS).unwrap_or_default() } else { Vec::new() };
+    let ours = [b"\nca_certificate = ", bundle.as_os_str().as_encoded_bytes(), b"\n"].concat();
+    publish(directory, WGETRC, &[settings, ours])
+}
+
+fn write_trust_store(directory: &Path, authority: &str) -> Result<PathBuf, TrustError> {
+    let certificate =
+        CertificateDer::from_pem_slice(authority.as_bytes()).map_err(TrustError::Authority)?;
+    let store = java::trust_store("httpjail", &certificate, SystemTime::now());
+    publish(directory, TRUST_STORE, &[store])
+}
+
+/// The caller's options, then ours: of two definitions of a property the later one counts.
+fn java_options(callers: Option<OsString>, store: &Path) -> OsString {
+    let mut options = callers.unwrap_or_default();
+    if !options.is_empty() {
+        options.push(" ");
+    }
+    options.push("-Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword=");
+    options.push(java::PASSWORD);
+    // The virtual machine splits at blanks, save between quotes.
+    options.push(" \"-Djavax.net.ssl.trustStore=");
+    options.push(store);
+    options.push("\"");
+    options
+}
+
+/// Whether a directory of `path` holds such a program.
+fn has_program(path: &OsStr, name: &str) -> bool {
+    std::env::split_paths(path).any(|directory| {
+        let file = fs::metadata(directory.join(name));
+        file.is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
+    })
+}
+
+/// Writes a file that everybody may read, whatever the umask, and that is never seen half
+/// written.
+fn publish(
+    directory: &Path,
+    name: &str,
+    parts: &[impl AsRef<[u8]>],
+) -> Result<PathBuf, TrustError> {
+    let path = directory.join(name);
+    let unfinished = directory.join(format!(".{name}.new"));
+    let write = || {
+        let mut file = create_new(&unfinished)?;
+        for part in parts {
+            file.write_all(part.as_ref())?;
+        }
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        fs::rename(&unfinished, &path)
+    };
+    match write() {
+        Ok(()) => Ok(path),
+        Err(source) => {
+            // It may not be there; the directory goes with the run in any case.
+            let _ = fs::remove_file(&unfinished);
+            Err(TrustError::Write { path, source })
+        }
+    }
+}
+
+/// Never opens what is already there, be it a link to elsewhere.
+fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)
+}
+
+#[cfg(test)]
+mod tests;
