@@ -1,1 +1,35 @@
-//! placeholder
+//! A lab for httpjail on the real kernel.
+//!
+//! A [`Lab`] is a machine's network in miniature: a client namespace, where jails run, joined by a
+//! veth pair to an origin namespace with web servers, a name server and a [`Sniffer`] that sees
+//! every frame that got out. Neither has a default route, so nothing can leave the machine. Each
+//! test builds its own and proves by [`Lab::assert_clean`] that nothing outlives it.
+//!
+//! Every "blocked" has a twin: the same act by the same probe, run without the jail, gets out.
+
+pub use crate::cgroup::Cgroup;
+pub use crate::invocation::Invocation;
+pub use crate::lab::{BANNER, BANNER_PORT, Lab, USER_GID, USER_NAME, USER_UID};
+pub use crate::origin::{Origin, Reply, Seen, folder};
+pub use crate::process::{Finished, Running};
+pub use crate::sniffer::{Frame, Sniffer};
+
+pub mod act;
+pub mod addresses;
+pub mod programs;
+pub mod sys;
+
+mod authority;
+mod cgroup;
+mod invocation;
+mod lab;
+mod nameserver;
+mod namespace;
+mod network;
+mod origin;
+mod process;
+mod servers;
+mod sniffer;
+
+/// How long anything that ought to happen may take before a test gives up on it.
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);

@@ -3,12 +3,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    backend::linux::{
-        KernelError,
-        backstop::BackstopError,
-        spawn::SpawnError,
-        user::UserError,
-    },
+    backend::linux::{KernelError, backstop::BackstopError, spawn::SpawnError, user::UserError},
     record::LogError,
     tls::TrustError,
 };
@@ -83,16 +78,24 @@ impl SessionError {
     /// What the user can do, where there is something.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NotRoot => "run it through sudo: sudo httpjail … (a mode without root is to come)",
+            Self::NotRoot => {
+                "run it through sudo: sudo httpjail … (a mode without root is to come)"
+            }
             Self::RunDir(_) => "/run must be writable for root; is this a read-only container?",
-            Self::Hierarchy(_) => "httpjail needs cgroup v2: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+            Self::Hierarchy(_) => {
+                "httpjail needs cgroup v2: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+            }
             Self::Kernel(KernelError::Changed { .. }) => {
                 "end the jails that live, then: httpjail cleanup --all"
             }
-            Self::Kernel(_) => "httpjail needs Linux 5.19 or later with eBPF, and CAP_BPF, \
-                                CAP_NET_ADMIN and CAP_SYS_ADMIN in the initial namespaces",
+            Self::Kernel(_) => {
+                "httpjail needs Linux 5.19 or later with eBPF, and CAP_BPF, \
+                                CAP_NET_ADMIN and CAP_SYS_ADMIN in the initial namespaces"
+            }
             Self::JailsLive(_) => "wait for them to end, or end them, and try again",
-            Self::Log(_) => "the log must be a file that the invoking user may write, and no symbolic link",
+            Self::Log(_) => {
+                "the log must be a file that the invoking user may write, and no symbolic link"
+            }
             _ => return None,
         };
         Some(hint.to_owned())

@@ -35,8 +35,7 @@ impl Proxy {
     ///
     /// When the process can't be made.
     pub(super) fn start(role: ProxyRole, uid: u32, control: Channel) -> io::Result<Self> {
-        let plan =
-            RolePlan { name: c"httpjail-proxy", uid: Some(uid), keep: role.descriptors() };
+        let plan = RolePlan { name: c"httpjail-proxy", uid: Some(uid), keep: role.descriptors() };
         let forked = role::fork(&plan, move || role.main())?;
         Ok(Self { role: forked, control, reaped: false })
     }
@@ -51,8 +50,9 @@ impl Proxy {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let report = self.control.receive()?;
-        Ready::decode(&report)
-            .ok_or_else(|| io::Error::other("it ended before it listened; its own message is above"))
+        Ready::decode(&report).ok_or_else(|| {
+            io::Error::other("it ended before it listened; its own message is above")
+        })
     }
 
     /// Lets it write its last records, and reaps it.

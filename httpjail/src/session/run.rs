@@ -50,9 +50,7 @@ fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, Se
     match ended? {
         End::Exited(status) => Ok(Outcome::Exited(status)),
         End::Signalled(signal) => Ok(Outcome::Signalled(signal)),
-        End::Overstayed(signal) => {
-            Ok(Outcome::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)))
-        }
+        End::Overstayed(signal) => Ok(Outcome::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))),
         End::TimedOut => Ok(Outcome::TimedOut),
         End::ProxyDied => Err(SessionError::ProxyDied),
     }

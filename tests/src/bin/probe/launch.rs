@@ -1,0 +1,37 @@
+//! Starting another program in a place or with a thing that it would not otherwise have.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::io::FdFlags;
+
+/// `run-in CGROUP -- COMMAND…` moves into a cgroup first; `holding ADDRESS -- COMMAND…` connects
+/// first and lets the command inherit the socket. Comes back only with an error.
+pub(crate) fn run(how: &str, words: Vec<OsString>) -> io::Error {
+    let [place, _dashes, program, arguments @ ..] = words.as_slice() else {
+        return io::Error::other("wants PLACE -- COMMAND…");
+    };
+    let held = match how {
+        "run-in" => enter(Path::new(place)).map(|()| None),
+        _ => hold(&place.to_string_lossy()).map(Some),
+    };
+    match held {
+        Ok(_socket) => Command::new(program).args(arguments).exec(),
+        Err(error) => error,
+    }
+}
+
+fn enter(cgroup: &Path) -> io::Result<()> {
+    std::fs::write(cgroup.join("cgroup.procs"), "0")
+}
+
+fn hold(address: &str) -> io::Result<TcpStream> {
+    let address: SocketAddr = address.parse().map_err(io::Error::other)?;
+    let socket = TcpStream::connect(address)?;
+    rustix::io::fcntl_setfd(&socket, FdFlags::empty())?;
+    Ok(socket)
+}

@@ -1,0 +1,317 @@
+//! The lab: namespaces, wire, servers, cgroup and files of one test.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsAcceptor;
+
+use crate::addresses::{NAMESERVER_V4, ORIGIN_HOSTS, WIRE_V4, WIRE_V6, origin_v4, origin_v6};
+use crate::authority::Authority;
+use crate::cgroup::Cgroup;
+use crate::invocation::Invocation;
+use crate::nameserver::Nameserver;
+use crate::namespace::Namespace;
+use crate::origin::{self, Origin, Reply, Seen};
+use crate::servers::Servers;
+use crate::sniffer::{Frame, Sniffer};
+use crate::sys::Mounts;
+use crate::{network, programs};
+
+/// The plain user that [`Invocation::as_user`] stands for.
+pub const USER_UID: u32 = 12_345;
+/// The plain user's group.
+pub const USER_GID: u32 = 12_346;
+/// The plain user's name.
+pub const USER_NAME: &str = "labuser";
+/// What a server sends that speaks first.
+pub const BANNER: &str = "SSH-2.0-lab";
+/// Where the SSH server of [`Lab::banner_server`] listens, on both of the wire's addresses.
+pub const BANNER_PORT: u16 = 22;
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// A client and its origins, each in a network namespace of its own.
+///
+/// The order of the fields is the order in which they are taken down: processes first, then the
+/// servers' sockets, then the namespaces.
+#[derive(Debug)]
+pub struct Lab {
+    cgroup: Cgroup,
+    servers: Servers,
+    sniffer: Sniffer,
+    nameserver: Nameserver,
+    client: Namespace,
+    origins: Namespace,
+    authority: AuthorityFile,
+    next_host: AtomicU8,
+    logs: AtomicU32,
+    folder: TempDir,
+}
+
+impl Lab {
+    /// Builds a lab.
+    ///
+    /// # Panics
+    /// Without root, or without the programs and the kernel that it needs.
+    #[must_use]
+    pub fn new() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "kernel tests need root: `cargo xtask test`");
+        let folder = new_folder();
+        let client = Namespace::new("lab-client", Mounts::Private);
+        let origins = Namespace::new("lab-origins", Mounts::Shared);
+        network::join(&client, &origins);
+        furnish(&client, folder.path());
+        let servers = Servers::new();
+        let name = format!("lab-{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
+        Self {
+            cgroup: Cgroup::new(&name),
+            sniffer: Sniffer::start(&origins),
+            nameserver: Nameserver::start(&origins, &servers),
+            authority: AuthorityFile::new(folder.path().join("ca.pem")),
+            next_host: AtomicU8::new(*ORIGIN_HOSTS.start()),
+            logs: AtomicU32::new(0),
+            servers,
+            client,
+            origins,
+            folder,
+        }
+    }
+
+    /// Starts a web server that answers everything with 200 and a line of text.
+    pub fn origin(&self, name: &str) -> Origin {
+        let text = format!("hello from {name}\n");
+        self.origin_with(name, move |_| Reply::new(Full::from(Bytes::from(text.clone()))))
+    }
+
+    /// Starts a web server with answers of the test's own.
+    ///
+    /// # Panics
+    /// After some thirty of them.
+    pub fn origin_with<F>(&self, name: &str, handler: F) -> Origin
+    where
+        F: Fn(&Seen) -> Reply + Send + Sync + 'static,
+    {
+        let host = self.next_host.fetch_add(1, Ordering::Relaxed);
+        assert!(ORIGIN_HOSTS.contains(&host), "the lab has no more addresses");
+        let (v4, v6) = (origin_v4(host), origin_v6(host));
+        let addresses = [IpAddr::from(v4), IpAddr::from(v6)];
+        self.set_name(name, &addresses);
+        let tls = TlsAcceptor::from(self.authority.authority.server(name, &addresses));
+        let origin = Origin::new(name, v4, v6, std::sync::Arc::new(handler));
+        origin.start(&self.origins, &self.servers, &tls);
+        origin
+    }
+
+    /// Starts a server that speaks first and not HTTP, on the wire's two addresses.
+    pub fn banner_server(&self) -> [SocketAddr; 2] {
+        let addresses = [IpAddr::from(WIRE_V4), IpAddr::from(WIRE_V6)];
+        addresses.map(|address| {
+            let address = SocketAddr::new(address, BANNER_PORT);
+            let listener = origin::listen(&self.origins, address);
+            let _guard = self.servers.handle().enter();
+            let listener = tokio::net::TcpListener::from_std(listener).expect("pollable");
+            self.servers.spawn(async move {
+                while let Ok((mut client, _)) = listener.accept().await {
+                    drop(client.write_all(format!("{BANNER}\r\n").as_bytes()).await);
+                }
+            });
+            address
+        })
+    }
+
+    /// Lets the name server know a name.
+    pub fn set_name(&self, name: &str, addresses: &[IpAddr]) {
+        self.nameserver.set(name, addresses);
+    }
+
+    /// The names that the name server was asked for.
+    #[must_use]
+    pub fn names_asked(&self) -> Vec<String> {
+        self.nameserver.asked()
+    }
+
+    /// A command to be run in a jail.
+    #[must_use]
+    pub fn jail(&self) -> Invocation<'_> {
+        Invocation::jailed(self)
+    }
+
+    /// The same without a jail.
+    #[must_use]
+    pub fn outside(&self) -> Invocation<'_> {
+        Invocation::outside(self)
+    }
+
+    /// Every packet that has got out to the origins.
+    #[must_use]
+    pub fn frames(&self) -> Vec<Frame> {
+        self.sniffer.settle(&self.client);
+        self.sniffer.frames()
+    }
+
+    /// Whether these bytes got out in one packet.
+    #[must_use]
+    pub fn saw(&self, mark: &str) -> bool {
+        self.frames().iter().any(|frame| frame.holds(mark.as_bytes()))
+    }
+
+    /// Does something in the origins' namespace, such as a connect from outside.
+    pub fn at_origins<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        self.origins.run(job)
+    }
+
+    /// Does something in the client's namespace but outside every jail.
+    pub fn at_client<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        self.client.run(job)
+    }
+
+    /// The cgroup in which the lab's commands are started.
+    #[must_use]
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// A folder that everybody may write to; commands start there, and it is their HOME.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// The certificate of the authority behind the origins.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.authority.path.clone()
+    }
+
+    /// The probe, where every user may run it.
+    #[must_use]
+    pub fn probe(&self) -> PathBuf {
+        self.folder.path().join("probe")
+    }
+
+    /// Proves that no jail left anything: the parent's programs and its one rule may stay.
+    ///
+    /// # Panics
+    /// When something was left.
+    pub fn assert_clean(&self) {
+        assert!(!self.cgroup.is_populated(), "processes are left in the lab's cgroup");
+        let jails = self.jails();
+        assert!(jails.is_empty(), "cgroups of jails are left: {jails:?}");
+        assert_eq!(self.client.foreign_processes(), Vec::<String>::new(), "processes are left");
+        let tables: Vec<_> =
+            self.tables().into_iter().filter(|t| t != "table inet httpjail").collect();
+        assert!(tables.is_empty(), "nftables are left: {tables:?}");
+        let runs = run_folders(self.cgroup.path());
+        assert!(runs.is_empty(), "folders of runs are left: {runs:?}");
+    }
+
+    /// The cgroups of the lab's jails.
+    #[must_use]
+    pub fn jails(&self) -> Vec<PathBuf> {
+        let is_jail = |path: &PathBuf| path.iter().next_back().is_some_and(is_jail_name);
+        self.cgroup.descendants().into_iter().filter(is_jail).collect()
+    }
+
+    /// The client namespace's nftables.
+    ///
+    /// # Panics
+    /// When `nft` fails.
+    #[must_use]
+    pub fn tables(&self) -> Vec<String> {
+        let nft = programs::require("nft");
+        let output = self.client.run(move || Command::new(nft).args(["list", "tables"]).output());
+        let output = output.expect("nft can be run");
+        assert!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn client(&self) -> &Namespace {
+        &self.client
+    }
+
+    pub(crate) fn new_log(&self) -> PathBuf {
+        let number = self.logs.fetch_add(1, Ordering::Relaxed);
+        self.folder.path().join(format!("requests-{number}.log"))
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An authority and the file with its certificate.
+struct AuthorityFile {
+    authority: Authority,
+    path: PathBuf,
+}
+
+impl AuthorityFile {
+    fn new(path: PathBuf) -> Self {
+        let authority = Authority::new();
+        fs::write(&path, authority.pem()).expect("the lab's folder can be written to");
+        Self { authority, path }
+    }
+}
+
+impl std::fmt::Debug for AuthorityFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+/// Makes the lab's folder, with a copy of the probe that every user may run.
+fn new_folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("httpjail-lab-").tempdir();
+    let folder = folder.expect("a temporary folder can be made");
+    let home = folder.path().join("home");
+    fs::create_dir(&home).expect("a folder can be made");
+    for (path, mode) in [(folder.path(), 0o755), (home.as_path(), 0o777)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is our own");
+    }
+    fs::copy(programs::probe(), folder.path().join("probe")).expect("the probe can be copied");
+    folder
+}
+
+/// Gives the namespace its own name service and users.
+fn furnish(client: &Namespace, folder: &Path) {
+    let passwd = fs::read_to_string("/etc/passwd").expect("every system has users");
+    let group = fs::read_to_string("/etc/group").expect("every system has groups");
+    let home = folder.join("home");
+    let user = format!("{USER_NAME}:x:{USER_UID}:{USER_GID}::{}:/bin/sh\n", home.display());
+    let files = [
+        ("/etc/resolv.conf", format!("nameserver {NAMESERVER_V4}\noptions timeout:1 attempts:1\n")),
+        ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
+        ("/etc/passwd", passwd + &user),
+        ("/etc/group", group + &format!("{USER_NAME}:x:{USER_GID}:\n")),
+    ];
+    for (target, text) in files {
+        let source = folder.join(target.trim_start_matches("/etc/"));
+        fs::write(&source, text).expect("the lab's folder can be written to");
+        client.bind(&source, target);
+    }
+}
+
+fn is_jail_name(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy().starts_with("jail-")
+}
+
+/// Folders of runs whose jail was below this cgroup: by its note, which a run makes first.
+fn run_folders(cgroup: &Path) -> Vec<PathBuf> {
+    let folders = fs::read_dir("/run/httpjail").into_iter().flatten().flatten();
+    let folders = folders.map(|entry| entry.path());
+    let is_below = |folder: &PathBuf| {
+        let note = fs::read_to_string(folder.join("cgroup"));
+        note.is_ok_and(|note| Path::new(&note).starts_with(cgroup))
+    };
+    folders.filter(is_below).collect()
+}

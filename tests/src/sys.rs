@@ -1,0 +1,172 @@
+//! The system calls that no safe crate offers: the one file of this crate with `unsafe` in it.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use io_uring::types::Fd;
+use io_uring::{IoUring, opcode, squeue};
+
+/// Gives the calling thread a network namespace of its own, and a mount namespace if asked for.
+///
+/// # Errors
+/// As unshare(2).
+pub fn unshare_namespaces(mounts: Mounts) -> io::Result<()> {
+    let flags = match mounts {
+        Mounts::Shared => libc::CLONE_NEWNET,
+        Mounts::Private => libc::CLONE_NEWNET | libc::CLONE_NEWNS,
+    };
+    // SAFETY: neither flag detaches the descriptor table, which is what makes unshare(2) unsafe.
+    check(unsafe { libc::unshare(flags) })
+}
+
+/// Whether a thread leaves the mount namespace of its process.
+#[derive(Clone, Copy, Debug)]
+pub enum Mounts {
+    /// It stays.
+    Shared,
+    /// It gets a copy of its own.
+    Private,
+}
+
+/// setsockopt(2) with a value that is spelt out in bytes.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `value`, which outlives the call.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            value.as_ptr().cast(),
+            value.len() as libc::socklen_t,
+        )
+    })
+}
+
+/// connect(2) to an address that is spelt out in bytes.
+///
+/// # Errors
+/// As connect(2).
+pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `address`, which outlives the call.
+    check(unsafe {
+        libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t)
+    })
+}
+
+/// sendmsg(2) to an address and with one control message that are spelt out in bytes.
+///
+/// # Errors
+/// As sendmsg(2).
+pub fn send_message(
+    socket: BorrowedFd<'_>,
+    payload: &[u8],
+    address: &[u8],
+    control: Option<&Control<'_>>,
+    flags: i32,
+) -> io::Result<()> {
+    let mut part =
+        libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
+    let mut buffer = ControlBuffer([0; CONTROL_SPACE]);
+    // SAFETY: msghdr is plain data, for which all zeroes is "nothing".
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = address.as_ptr().cast_mut().cast();
+    message.msg_namelen = address.len() as libc::socklen_t;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    if let Some(control) = control {
+        message.msg_control = (&raw mut buffer).cast();
+        message.msg_controllen = buffer.fill(control);
+    }
+    // SAFETY: every pointer in `message` is to a local or a parameter that outlives the call, with
+    // its own length, and the kernel writes through none of them.
+    check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) } as i32)
+}
+
+/// A control message of sendmsg(2).
+#[derive(Clone, Copy, Debug)]
+pub struct Control<'a> {
+    /// The protocol that it is for.
+    pub level: i32,
+    /// Its kind.
+    pub kind: i32,
+    /// What it says.
+    pub data: &'a [u8],
+}
+
+const CONTROL_SPACE: usize = 64;
+
+#[repr(C, align(8))]
+struct ControlBuffer([u8; CONTROL_SPACE]);
+
+impl ControlBuffer {
+    /// Lays out a cmsghdr (length, level, kind, all native) and its data; returns the bytes used.
+    fn fill(&mut self, control: &Control<'_>) -> usize {
+        let head = size_of::<libc::cmsghdr>();
+        let length = head + control.data.len();
+        assert!(length <= CONTROL_SPACE, "a control message of {length} bytes");
+        let word = size_of::<usize>();
+        self.0[..word].copy_from_slice(&length.to_ne_bytes());
+        self.0[word..word + 4].copy_from_slice(&control.level.to_ne_bytes());
+        self.0[word + 4..word + 8].copy_from_slice(&control.kind.to_ne_bytes());
+        self.0[head..length].copy_from_slice(control.data);
+        length
+    }
+}
+
+/// The number of an interface.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let name = std::ffi::CString::new(name)?;
+    // SAFETY: the string ends in a nul and outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// connect(2) by io_uring.
+///
+/// # Errors
+/// As connect(2).
+pub fn ring_connect(ring: &mut IoUring, socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+    let length = address.len() as libc::socklen_t;
+    let entry = opcode::Connect::new(Fd(socket.as_raw_fd()), address.as_ptr().cast(), length);
+    // SAFETY: `address` and the socket outlive the call, at whose end the operation is complete.
+    unsafe { complete(ring, &entry.build()) }
+}
+
+/// send(2) by io_uring.
+///
+/// # Errors
+/// As send(2).
+pub fn ring_send(ring: &mut IoUring, socket: BorrowedFd<'_>, payload: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
+    let entry = opcode::Send::new(Fd(socket.as_raw_fd()), payload.as_ptr(), length);
+    // SAFETY: `payload` and the socket outlive the call, at whose end the operation is complete.
+    unsafe { complete(ring, &entry.build()) }
+}
+
+/// Does one operation and waits for it.
+///
+/// # Safety
+/// What the entry points to has to be valid until this returns.
+unsafe fn complete(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
+    // SAFETY: the caller vouches for the entry.
+    unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    let result = ring.completion().next().map(|completed| completed.result());
+    match result {
+        Some(error) if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+        Some(_) => Ok(()),
+        None => Err(io::Error::other("nothing was completed")),
+    }
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,206 @@
+//! The jailed command: who it is, what it inherits, how its end is told.
+
+use httpjail_tests::{Lab, USER_GID, USER_NAME, USER_UID};
+use rustix::process::Signal;
+use serde_json::json;
+
+/// Signals 1 to 31, without those that the C library and real-time programs use.
+const STANDARD_SIGNALS: u64 = 0x7fff_ffff;
+
+#[test]
+fn passes_exit_codes_through() {
+    let lab = Lab::new();
+    for code in [0, 1, 2, 42, 125, 255] {
+        assert_eq!(lab.jail().sh(&format!("exit {code}")).code, Some(code));
+    }
+    lab.assert_clean();
+}
+
+#[test]
+fn tells_the_signal_that_ended_the_command() {
+    let lab = Lab::new();
+    for (signal, code) in [("TERM", 143), ("KILL", 137), ("SEGV", 139)] {
+        lab.jail().sh(&format!("kill -{signal} $$")).exits(code);
+    }
+    lab.assert_clean();
+}
+
+#[test]
+fn tells_a_missing_command_from_one_that_cannot_be_run() {
+    let lab = Lab::new();
+    let missing = lab.jail().run(["no-such-command"]).exits(127);
+    assert!(missing.stderr.contains("no-such-command"), "{missing:?}");
+    lab.jail().run(["/no/such/command"]).exits(127);
+    lab.jail().run(["/etc/passwd"]).exits(126);
+    lab.jail().run(["/"]).exits(126);
+    lab.assert_clean();
+}
+
+#[test]
+fn passes_arguments_and_streams_untouched() {
+    let lab = Lab::new();
+    let mut jailed =
+        lab.jail().start(["sh", "-c", "cat; echo \"$@\" >&2", "sh", "-x", "--", "a b"]);
+    jailed.write("through\n");
+    jailed.close_stdin();
+    let jailed = jailed.finish().exits(0);
+    assert_eq!(jailed.stdout, "through\n");
+    assert_eq!(jailed.stderr, "-x -- a b\n");
+    lab.assert_clean();
+}
+
+#[test]
+fn runs_as_the_user_behind_sudo() {
+    let lab = Lab::new();
+    let report = lab.jail().as_user().probe(["identity"]).exits(0).report();
+    let seen = &report["seen"];
+    let (uid, gid) = (USER_UID.to_string(), USER_GID.to_string());
+    assert_eq!(seen["uid"], json!([uid, uid, uid, uid]), "{seen}");
+    assert_eq!(seen["gid"], json!([gid, gid, gid, gid]), "{seen}");
+    let groups = seen["groups"].as_array().expect("a list");
+    assert!(groups.iter().all(|group| *group == gid), "root's groups are gone: {seen}");
+    assert_eq!(seen["capabilities"], json!(["0000000000000000"]));
+    let environment = &seen["environment"];
+    assert_eq!(environment["HOME"], lab.home().to_str().expect("UTF-8"));
+    assert_eq!(
+        (&environment["USER"], &environment["LOGNAME"]),
+        (&json!(USER_NAME), &json!(USER_NAME))
+    );
+    lab.assert_clean();
+}
+
+#[test]
+fn stays_root_when_root_started_it() {
+    let lab = Lab::new();
+    let report = lab.jail().probe(["identity"]).exits(0).report();
+    assert_eq!(report["seen"]["uid"][0], "0");
+    lab.assert_clean();
+}
+
+#[test]
+fn gives_no_new_privileges() {
+    let lab = Lab::new();
+    let report = lab.jail().as_user().probe(["identity"]).exits(0).report();
+    assert_eq!(report["seen"]["no_new_privileges"], json!(["1"]));
+    let sudo = lab.jail().as_user().sh("sudo -n true");
+    assert_ne!(sudo.code, Some(0), "{sudo:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn starts_the_command_with_ordinary_signals() {
+    let lab = Lab::new();
+    let report = lab.jail().probe(["identity"]).exits(0).report();
+    for list in ["blocked_signals", "ignored_signals"] {
+        let mask = report["seen"][list][0].as_str().expect("a mask");
+        let mask = u64::from_str_radix(mask, 16).expect("a mask in hexadecimal");
+        assert_eq!(mask & STANDARD_SIGNALS, 0, "{list}: {mask:x}");
+    }
+    lab.assert_clean();
+}
+
+#[test]
+fn is_born_in_a_cgroup_below_the_callers() {
+    let lab = Lab::new();
+    let report = lab.jail().probe(["identity"]).exits(0).report();
+    let cgroup = report["seen"]["cgroup"].as_str().expect("a name").to_owned();
+    let below = format!("{}/httpjail-", lab.cgroup().name());
+    assert!(cgroup.starts_with(&below), "{cgroup} is not below {below}");
+    lab.assert_clean();
+}
+
+#[test]
+fn closes_inherited_sockets() {
+    let lab = Lab::new();
+    let [server, _] = lab.banner_server();
+    let sockets = |descriptors: &serde_json::Value| {
+        let seen = descriptors["seen"].as_object().expect("a map").clone();
+        seen.into_iter().filter(|(_, target)| target.to_string().contains("socket:")).count()
+    };
+    let outside = lab.outside().holding(server).probe(["descriptors"]).exits(0).report();
+    assert_eq!(sockets(&outside), 1, "without a jail it is inherited: {outside}");
+    let jailed = lab.jail().holding(server).probe(["descriptors"]).exits(0).report();
+    assert_eq!(sockets(&jailed), 0, "{jailed}");
+    let open = jailed["seen"].as_object().expect("a map");
+    assert_eq!(open.keys().collect::<Vec<_>>(), ["0", "1", "2"], "{jailed}");
+    lab.assert_clean();
+}
+
+#[test]
+fn points_programs_to_a_readable_bundle() {
+    let lab = Lab::new();
+    let report = lab.jail().as_user().probe(["identity"]).exits(0).report();
+    let environment = &report["seen"]["environment"];
+    for name in [
+        "SSL_CERT_FILE",
+        "CURL_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+        "REQUESTS_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS",
+        "DENO_CERT",
+        "CARGO_HTTP_CAINFO",
+        "AWS_CA_BUNDLE",
+    ] {
+        assert!(environment[name].is_string(), "{name} is missing");
+    }
+    let count = "grep -c BEGIN.CERTIFICATE \"$SSL_CERT_FILE\"";
+    let certificates = lab.jail().as_user().sh(count).exits(0).stdout;
+    let certificates: u32 = certificates.trim().parse().expect("a number");
+    assert!(certificates > 50, "the system's roots and the run's: {certificates}");
+    lab.assert_clean();
+}
+
+#[test]
+fn keeps_the_authoritys_key_to_itself() {
+    let lab = Lab::new();
+    let script = "grep -rls 'PRIVATE KEY' /run/httpjail \"$(dirname \"$SSL_CERT_FILE\")\"";
+    let jailed = lab.jail().sh(script);
+    assert_eq!((jailed.code, jailed.stdout.as_str()), (Some(1), ""), "{jailed:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn hands_signals_on_to_the_command() {
+    for (signal, name) in [(Signal::INT, "INT"), (Signal::TERM, "TERM"), (Signal::HUP, "HUP")] {
+        let lab = Lab::new();
+        let script = format!(
+            "sleep 1000 & trap 'kill $!; echo got {name}; exit 7' {name}; echo ready; wait"
+        );
+        let jailed = lab.jail().start(["sh", "-c", &script]);
+        jailed.line("ready");
+        jailed.signal(signal);
+        let jailed = jailed.finish().exits(7);
+        assert!(jailed.stdout.contains(&format!("got {name}")), "{jailed:?}");
+        lab.assert_clean();
+    }
+}
+
+#[test]
+fn ends_the_whole_jail_at_the_timeout() {
+    let lab = Lab::new();
+    let script = "(trap '' TERM; setsid sleep 1000) & echo started; exec sleep 1000";
+    let jailed = lab.jail().option("--timeout").option("1").start(["sh", "-c", script]);
+    jailed.line("started");
+    jailed.finish().exits(124);
+    lab.assert_clean();
+}
+
+#[test]
+fn ends_what_the_command_left_behind() {
+    let lab = Lab::new();
+    let script = "setsid sh -c 'sleep 1000' < /dev/null > /dev/null 2>&1 & echo done";
+    let jailed = lab.jail().sh(script).exits(0);
+    assert_eq!(jailed.stdout, "done\n");
+    lab.assert_clean();
+}
+
+#[test]
+fn says_what_is_missing_without_root() {
+    let lab = Lab::new();
+    let setpriv = ["setpriv", "--reuid=65534", "--clear-groups", "--"];
+    let httpjail = httpjail_tests::programs::httpjail();
+    let line = setpriv.iter().map(Into::into).chain([httpjail.into_os_string()]);
+    let refused = lab.outside().run(line.chain(["--", "true"].map(Into::into))).exits(125);
+    assert!(refused.stderr.contains("sudo"), "{refused:?}");
+    lab.assert_clean();
+}

@@ -1,0 +1,96 @@
+//! Package managers and git work in a jail against servers that the lab makes for them.
+
+use httpjail_tests::{Lab, folder};
+
+/// Prepares a site in `site/`, serves it as `host`, and lets the client at it: outside, allowed and
+/// denied. A client that worked says `works`.
+fn assert_installs(host: &str, prepare: &str, client: &str) {
+    let lab = Lab::new();
+    let prepared = lab.outside().sh(&format!("set -e; mkdir site; {prepare}"));
+    assert_eq!(prepared.code, Some(0), "{prepared:?}");
+    let origin = lab.origin_with(host, folder(lab.home().join("site")));
+    let client = format!("rm -rf out && mkdir out && cd out && {client} && echo works");
+    let outside = lab.outside().sh(&client);
+    assert!(outside.stdout.contains("works"), "without a jail: {outside:?}");
+    let before = origin.seen().len();
+    let allowed = lab.jail().js(&format!("r.host === '{host}'")).sh(&client);
+    assert!(allowed.stdout.contains("works"), "{allowed:?}");
+    assert!(allowed.log.iter().all(|line| line.starts_with("+ ")), "{allowed:?}");
+    assert!(origin.seen().len() > before, "the origin was asked");
+    let before = origin.seen().len();
+    let denied = lab.jail().js(&format!("r.host !== '{host}'")).sh(&client);
+    assert!(!denied.stdout.contains("works"), "{denied:?}");
+    assert_eq!(origin.seen().len(), before, "a denied request got out");
+    lab.assert_clean();
+}
+
+#[test]
+fn git_clone() {
+    assert_installs(
+        "git.test",
+        "git init -q source && cd source && echo lab > file && git add file
+         git -c user.name=lab -c user.email=lab@lab.test commit -qm lab && cd ..
+         git clone -q --bare source site/repository.git
+         git -C site/repository.git update-server-info",
+        "git clone -q https://git.test/repository.git clone && grep -q lab clone/file",
+    );
+}
+
+#[test]
+fn pip_download() {
+    assert_installs(
+        "pypi.test",
+        "mkdir -p site/simple/lab-wheel && cd site/simple/lab-wheel
+         /usr/bin/python3 - <<'END'
+import zipfile
+wheel = 'lab_wheel-1.0-py3-none-any.whl'
+info = 'lab_wheel-1.0.dist-info/'
+with zipfile.ZipFile(wheel, 'w') as file:
+    file.writestr('lab_wheel.py', '')
+    file.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: lab-wheel\\nVersion: 1.0\\n')
+    file.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    file.writestr(info + 'RECORD', '')
+open('index.html', 'w').write(f'<!DOCTYPE html><html><body><a href=\"{wheel}\">{wheel}</a></body></html>')
+END",
+        "/usr/bin/python3 -m pip --isolated --disable-pip-version-check --no-cache-dir download -q \\
+            --no-deps --retries 0 --index-url https://pypi.test/simple/ lab-wheel && ls *.whl",
+    );
+}
+
+#[test]
+fn npm_install() {
+    assert_installs(
+        "npm.test",
+        "mkdir package && cd package && echo 'module.exports = \"lab\"' > index.js
+         echo '{\"name\": \"lab-package\", \"version\": \"1.0.0\"}' > package.json && cd ..
+         tar czf site/lab-package-1.0.0.tgz package
+         cat > site/lab-package <<'END'
+{\"name\": \"lab-package\", \"dist-tags\": {\"latest\": \"1.0.0\"}, \"versions\": {\"1.0.0\": {
+  \"name\": \"lab-package\", \"version\": \"1.0.0\",
+  \"dist\": {\"tarball\": \"https://npm.test/lab-package-1.0.0.tgz\"}}}}
+END",
+        "npm install --registry https://npm.test/ --cache ./cache --no-audit --no-fund \\
+            --no-update-notifier --fetch-retries 0 lab-package && test -f node_modules/lab-package/index.js",
+    );
+}
+
+#[test]
+fn cargo_fetch() {
+    assert_installs(
+        "crates.test",
+        "mkdir -p lab-crate-0.1.0/src site/index/la/b- site/dl/lab-crate/0.1.0 project/src project/.cargo
+         printf '[package]\\nname = \"lab-crate\"\\nversion = \"0.1.0\"\\n' > lab-crate-0.1.0/Cargo.toml
+         touch lab-crate-0.1.0/src/lib.rs project/src/lib.rs
+         tar czf site/dl/lab-crate/0.1.0/download lab-crate-0.1.0
+         sum=$(sha256sum site/dl/lab-crate/0.1.0/download | cut -d' ' -f1)
+         echo '{\"dl\": \"https://crates.test/dl\"}' > site/index/config.json
+         echo '{\"name\":\"lab-crate\",\"vers\":\"0.1.0\",\"deps\":[],\"cksum\":\"'$sum'\",\"features\":{},\"yanked\":false}' \\
+            > site/index/la/b-/lab-crate
+         printf '[registries.lab]\\nindex = \"sparse+https://crates.test/index/\"\\n[net]\\nretry = 0\\n' \\
+            > project/.cargo/config.toml
+         printf '[package]\\nname = \"project\"\\nversion = \"0.1.0\"\\n[dependencies]\\nlab-crate = { version = \"0.1\", registry = \"lab\" }\\n' \\
+            > project/Cargo.toml",
+        "cp -r ../project . && cd project && CARGO_HOME=$PWD/home cargo fetch \\
+            && ls home/registry/cache/*/lab-crate-0.1.0.crate",
+    );
+}

@@ -1,0 +1,189 @@
+//! Jails beside each other, and what is left of one however it ends: nothing.
+
+use httpjail_tests::{Lab, Running, programs};
+use rustix::process::{Pid, Signal, kill_process};
+
+const JAILS: usize = 20;
+
+#[test]
+fn keeps_twenty_jails_at_once_to_their_own_rules() {
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    let mut jails: Vec<Running> = (0..JAILS).map(|number| start_numbered(&lab, number)).collect();
+    jails.iter().for_each(|jail| drop(jail.line("ready")));
+    assert_eq!(lab.jails().len(), JAILS);
+    jails.iter_mut().for_each(|jail| jail.write("go\n"));
+    for (number, jail) in jails.into_iter().enumerate() {
+        let jailed = jail.finish().exits(0);
+        assert_eq!(jailed.stdout, "ready\n200 403", "jail {number}: {jailed:?}");
+        assert_eq!(jailed.log.len(), 2, "jail {number}: {jailed:?}");
+    }
+    let mut seen: Vec<_> = a.seen().into_iter().map(|seen| seen.target).collect();
+    seen.sort();
+    let mut wanted: Vec<_> = (0..JAILS).map(|number| format!("/{number}")).collect();
+    wanted.sort();
+    assert_eq!(seen, wanted, "each jail's own request, and no other");
+    lab.assert_clean();
+}
+
+/// A jail that may ask for one path alone, and asks for its neighbour's as well.
+fn start_numbered(lab: &Lab, number: usize) -> Running {
+    let other = (number + 1) % JAILS;
+    let script = format!(
+        "echo ready; read go
+         curl -sS -o /dev/null -w '%{{http_code}} ' https://a.test/{number}
+         curl -sS -o /dev/null -w '%{{http_code}}' https://a.test/{other}"
+    );
+    lab.jail().js(&format!("r.path === '/{number}'")).start(["sh", "-c", &script])
+}
+
+/// A jail with a process in a session of its own, out of reach of the command's end.
+fn start_stubborn(lab: &Lab) -> Running {
+    let script = "(trap '' TERM HUP INT; setsid sleep 1000) > /dev/null 2>&1 < /dev/null &
+        echo ready; exec sleep 1000";
+    let jail = lab.jail().js("true").start(["sh", "-c", script]);
+    jail.line("ready");
+    jail
+}
+
+/// Kills the supervisor, the hard way, and waits for the jail's processes to end.
+fn kill_supervisor(lab: &Lab) {
+    let jail = start_stubborn(lab);
+    jail.signal(Signal::KILL);
+    let killed = jail.finish();
+    assert_eq!(killed.signal, Some(9), "{killed:?}");
+    lab.cgroup().wait_until_empty();
+}
+
+#[test]
+fn ends_every_process_when_the_supervisor_is_killed() {
+    let lab = Lab::new();
+    kill_supervisor(&lab);
+}
+
+#[test]
+fn leaves_a_dead_supervisors_jail_without_network() {
+    let lab = Lab::new();
+    lab.banner_server();
+    let acts = [
+        &["udp-send-to", "45.67.89.2:4433"][..],
+        &["tcp", "45.67.89.2:22", "--mark", "SSH-2.0-x\r\n"],
+    ];
+    acts.iter().for_each(|act| drop(lab.outside().probe(*act).exits(0)));
+    let before = lab.frames().len();
+    assert!(before > 0, "without a jail the acts get out");
+    let jail = start_stubborn(&lab);
+    let cgroup = lab.jails().pop().expect("a living jail has a cgroup");
+    jail.signal(Signal::KILL);
+    jail.finish();
+    for act in acts {
+        // Whoever is still in the dead jail, or enters it before it is swept, has no way out.
+        lab.outside().in_cgroup(&cgroup).probe(act);
+    }
+    assert_eq!(lab.frames()[before..].len(), 0, "the dead jail has network");
+}
+
+#[test]
+fn gives_no_network_to_a_cgroup_that_is_no_jail() {
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    lab.jail().run(["true"]).exits(0);
+    let parent = lab.cgroup().descendants().pop().expect("the parent stays");
+    let stray = parent.join("stray");
+    std::fs::create_dir(&stray).expect("a cgroup can be made");
+    for act in [["udp-send-to", "45.67.89.2:4433"], ["tcp", &format!("{}:80", a.v4())]] {
+        assert_eq!(lab.outside().probe(act).exits(0).report()["ok"], true, "without a jail");
+        let before = lab.frames().len();
+        let report = lab.outside().in_cgroup(&stray).probe(act).exits(0).report();
+        assert_eq!(report["ok"], false, "{report}");
+        assert_eq!(lab.frames()[before..].len(), 0);
+    }
+    std::fs::remove_dir(&stray).expect("it is empty");
+    lab.assert_clean();
+}
+
+#[test]
+fn sweeps_a_dead_run_at_the_next_one() {
+    let lab = Lab::new();
+    kill_supervisor(&lab);
+    lab.jail().run(["true"]).exits(0);
+    lab.assert_clean();
+}
+
+#[test]
+fn sweeps_a_dead_run_when_told_to() {
+    let lab = Lab::new();
+    kill_supervisor(&lab);
+    lab.outside().run([programs::httpjail().as_os_str(), "cleanup".as_ref()]).exits(0);
+    lab.assert_clean();
+}
+
+#[test]
+fn leaves_living_runs_alone_when_it_sweeps() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let script = "echo ready; read go; curl -sS -o /dev/null -w '%{http_code}' http://a.test/";
+    let mut living = lab.jail().js("true").start(["sh", "-c", script]);
+    living.line("ready");
+    lab.outside().run([programs::httpjail().as_os_str(), "cleanup".as_ref()]).exits(0);
+    lab.jail().run(["true"]).exits(0);
+    living.write("go\n");
+    assert_eq!(living.finish().exits(0).stdout, "ready\n200");
+    lab.assert_clean();
+}
+
+/// Runs alone (see .config/nextest.toml): it takes away what all jails of the machine share.
+#[test]
+fn removes_the_parents_when_told_to_remove_all() {
+    let lab = Lab::new();
+    let cleanup = [programs::httpjail().into_os_string(), "cleanup".into(), "--all".into()];
+    let mut living = lab.jail().start(["sh", "-c", "echo ready; read go"]);
+    living.line("ready");
+    let refused = lab.outside().run(&cleanup).exits(125);
+    assert!(!refused.stderr.is_empty(), "it says why");
+    living.write("go\n");
+    living.finish().exits(0);
+    assert!(!lab.cgroup().descendants().is_empty(), "the parent stays for the next jail");
+    lab.outside().run(&cleanup).exits(0);
+    assert_eq!(lab.cgroup().descendants(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(lab.tables(), Vec::<String>::new(), "its rule goes with it");
+    lab.jail().run(["true"]).exits(0);
+    lab.outside().run(&cleanup).exits(0);
+    lab.assert_clean();
+}
+
+#[test]
+fn stays_in_the_callers_cgroup_and_dies_with_it() {
+    let lab = Lab::new();
+    let service = lab.cgroup().child("service");
+    let jail = lab.jail().in_cgroup(service.path()).start_probe(["hang"]);
+    jail.line("hanging");
+    let jails = lab.jails();
+    assert!(jails.len() == 1 && jails[0].starts_with(service.path()), "{jails:?}");
+    service.kill();
+    assert_eq!(jail.finish().signal, Some(9));
+    service.wait_until_empty();
+    lab.cgroup().wait_until_empty();
+    lab.jail().run(["true"]).exits(0);
+    drop(service);
+    lab.assert_clean();
+}
+
+#[test]
+fn ends_the_jail_when_its_proxy_dies() {
+    let lab = Lab::new();
+    let jail = lab.jail().start_probe(["hang"]);
+    jail.line("hanging");
+    let in_jail = |pid: &str| {
+        let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        cgroup.expect("a living process").contains("/jail-")
+    };
+    let children = format!("/proc/{0}/task/{0}/children", jail.pid());
+    let children = std::fs::read_to_string(children).expect("a living process");
+    let proxies: Vec<_> = children.split_whitespace().filter(|pid| !in_jail(pid)).collect();
+    assert_eq!(proxies.len(), 1, "the supervisor's children: {children}");
+    let proxy = Pid::from_raw(proxies[0].parse().expect("a number")).expect("not 0");
+    kill_process(proxy, Signal::KILL).expect("a living process");
+    jail.finish().exits(125);
+    lab.assert_clean();
+}

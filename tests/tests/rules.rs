@@ -1,0 +1,130 @@
+//! Rules that fail deny, within their budget, and don't spoil the next request.
+
+use httpjail_tests::{Finished, Lab};
+
+const TWO: &str = "for path in /bad /good; do
+    curl -sS -o /dev/null -w '%{http_code} ' http://a.test$path; done";
+
+/// The first request meets the failure, the second is decided as if nothing had been.
+fn assert_denied_and_survived(failure: &str) -> Finished {
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    assert_eq!(lab.outside().sh(TWO).exits(0).stdout, "200 200 ");
+    let rule = format!("if (r.path === '/bad') {{ {failure} }} r.host === 'a.test'");
+    let jailed = lab.jail().js(&rule).sh(TWO).exits(0);
+    assert_eq!(jailed.stdout, "403 200 ", "{jailed:?}");
+    assert_eq!(jailed.log, ["- GET http://a.test/bad", "+ GET http://a.test/good"]);
+    assert_eq!(a.seen().len(), 3);
+    lab.assert_clean();
+    jailed
+}
+
+#[test]
+fn a_rule_that_throws_denies() {
+    let jailed = assert_denied_and_survived("throw new Error('no')");
+    assert!(!jailed.stderr.is_empty(), "a warning is owed");
+}
+
+#[test]
+fn a_rule_that_loops_denies() {
+    assert_denied_and_survived("for (;;);");
+}
+
+#[test]
+fn a_rule_that_eats_memory_denies() {
+    assert_denied_and_survived(
+        "const all = []; for (;;) all.push('x'.repeat(1 << 20) + all.length);",
+    );
+}
+
+#[test]
+fn a_rule_that_recurses_denies() {
+    assert_denied_and_survived("(function again() { return again() + 1; })();");
+}
+
+#[test]
+fn only_a_proven_allow_allows() {
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://a.test/"];
+    let denying =
+        ["({})", "null", "undefined", "1", "Promise.resolve(true)", "(async () => true)()"];
+    for rule in denying.into_iter().chain(["'yes'", "new Boolean(true)", "[true]", "({allow: 1})"])
+    {
+        let jailed = lab.jail().js(rule).run(curl).exits(0);
+        assert_eq!(jailed.stdout, "403", "{rule}: {jailed:?}");
+    }
+    assert_eq!(a.seen().len(), 0);
+    for rule in ["true", "'true'", "({allow: true})", "({allow: {max_tx_bytes: 100000}})"] {
+        let jailed = lab.jail().js(rule).run(curl).exits(0);
+        assert_eq!(jailed.stdout, "200", "{rule}: {jailed:?}");
+    }
+    lab.assert_clean();
+}
+
+#[test]
+fn constants_at_top_level_are_new_for_each_request() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let rule = "const hosts = ['a.test']; let n = 0; n++; globalThis.seen ??= 0; hosts.includes(r.host) && n === 1";
+    let jailed = lab.jail().js(rule).sh(TWO).exits(0);
+    assert!(jailed.stdout == "200 200 " || jailed.stdout == "403 403 ", "no state: {jailed:?}");
+    let rule = "const hosts = ['a.test']; let n = 0; n++; hosts.includes(r.host) && n === 1";
+    assert_eq!(lab.jail().js(rule).sh(TWO).exits(0).stdout, "200 200 ");
+    lab.assert_clean();
+}
+
+#[test]
+fn shows_the_rules_message_to_the_client() {
+    let lab = Lab::new();
+    let curl = ["curl", "-sS", "http://a.test/"];
+    for rule in ["({deny_message: 'ask me first'})", "'ask me first'"] {
+        let jailed = lab.jail().js(rule).run(curl).exits(0);
+        let lines: Vec<_> = jailed.stdout.lines().collect();
+        assert_eq!(lines, ["Request blocked by httpjail", "ask me first"], "{jailed:?}");
+    }
+    lab.assert_clean();
+}
+
+#[test]
+fn limits_what_a_request_may_send() {
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    let rule = "({allow: {max_tx_bytes: 1000}})";
+    let script = "head -c 5000 /dev/zero > body
+        curl -sS -o /dev/null -w '%{http_code} ' --data-binary @body http://a.test/long
+        curl -sS -o /dev/null -w '%{http_code}' --data-binary short http://a.test/short
+        curl -sS -o /dev/null -X POST -H 'Transfer-Encoding: chunked' -T - http://a.test/chunked < body
+        true";
+    assert_eq!(lab.outside().sh(script).exits(0).stdout, "200 200");
+    assert_eq!(a.seen().iter().map(|seen| seen.body.len()).max(), Some(5000));
+    let before = a.seen().len();
+    let jailed = lab.jail().js(rule).sh(script).exits(0);
+    assert_eq!(jailed.stdout, "413 200", "{jailed:?}");
+    let inside = &a.seen()[before..];
+    assert!(inside.iter().all(|seen| seen.target != "/long"), "{inside:?}");
+    assert!(inside.iter().all(|seen| seen.body.len() <= 1000), "more than the limit got out");
+    lab.assert_clean();
+}
+
+#[test]
+fn knows_the_process_behind_a_request() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let rule =
+        "r.process.comm === 'curl' && r.process.exe.endsWith('/curl') && r.process.uid === 12345";
+    let jailed =
+        lab.jail().as_user().js(rule).sh("curl -sS -o /dev/null -w '%{http_code}' http://a.test/
+         wget -q -O /dev/null http://a.test/; echo \" $?\"");
+    assert_eq!(jailed.stdout, "200 8\n", "{jailed:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn refuses_a_rule_with_a_syntax_error_before_anything_runs() {
+    let lab = Lab::new();
+    let jailed = lab.jail().js("r.host ===").sh("echo ran").exits(2);
+    assert_eq!(jailed.stdout, "");
+    assert!(jailed.stderr.contains("line 1"), "{jailed:?}");
+    lab.assert_clean();
+}
