@@ -31,19 +31,23 @@ fn lint_user_side() -> Result<()> {
     tools::run(&mut clippy)
 }
 
-/// The kernel side is linted for its own target, with the compiler that builds it.
+/// The kernel side is linted for its own target, by the toolchain that builds it.
+///
+/// Its `cargo-clippy` is called by its path: cargo looks for subcommands in its own home first,
+/// where rustup's stands.
 fn lint_kernel_side() -> Result<()> {
-    let mut clippy = Command::new("/usr/bin/cargo");
+    let mut clippy = Command::new("/usr/bin/cargo-clippy");
     clippy
         .current_dir(tools::workspace().join("httpjail-ebpf"))
         .args(["clippy", "--quiet", "--release", "--target", "bpfel-unknown-none"])
-        .args(["-Z", "build-std=core", "--", "-D", "warnings"])
+        .args(["--target-dir", "target/clippy", "-Z", "build-std=core", "--", "-D", "warnings"])
         .env("PATH", "/usr/bin:/bin")
+        .env("CARGO", "/usr/bin/cargo")
+        .env("RUSTC", "/usr/bin/rustc")
         .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", r#"--cfg=bpf_target_arch="x86_64""#)
         .env_remove("RUSTUP_TOOLCHAIN")
-        .env_remove("RUSTC")
-        .env_remove("CARGO")
-        .env("RUSTFLAGS", r#"--cfg=bpf_target_arch="x86_64""#);
+        .env_remove("CARGO_TARGET_DIR");
     tools::run(&mut clippy)
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     setup::ensure(Purpose::Test)?;
     let binary = run::build(Profile::Dev)?;
     let mut nextest = tools::cargo();
-    nextest.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+    nextest.args(["nextest", "run", "--workspace"]);
     nextest.env("HTTPJAIL_BIN", binary);
     if !tools::is_root() {
         run_tests_as_root(&mut nextest);
