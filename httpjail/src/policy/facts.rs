@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use super::Authority;
+use super::{Authority, Host};
 
 /// How the jailed program spoke to the proxy, and how the proxy speaks to the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +34,31 @@ impl Scheme {
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// An authority as it stands in a URL or a `Host` header: without the scheme's default port.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthorityInUrl<'a> {
+    host: &'a Host,
+    port: Option<u16>,
+}
+
+impl Authority {
+    /// How this authority is written in a URL of `scheme`.
+    pub fn in_url(&self, scheme: Scheme) -> AuthorityInUrl<'_> {
+        let port = Some(self.port()).filter(|port| *port != scheme.default_port());
+        AuthorityInUrl { host: self.host(), port }
+    }
+}
+
+impl fmt::Display for AuthorityInUrl<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.host.fmt(f)?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -70,10 +95,7 @@ pub struct RequestFacts {
 impl RequestFacts {
     /// The absolute URL; the port is left out where it is the scheme's default.
     pub fn url(&self) -> String {
-        let mut url = format!("{}://{}", self.scheme, self.authority.host());
-        if self.authority.port() != self.scheme.default_port() {
-            url.push_str(&format!(":{}", self.authority.port()));
-        }
+        let mut url = format!("{}://{}", self.scheme, self.authority.in_url(self.scheme));
         url.push_str(&self.path);
         if let Some(query) = &self.query {
             url.push('?');

@@ -1,0 +1,133 @@
+//! Leaf certificates, minted when a host is first seen and kept for a while.
+
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lru::LruCache;
+use rustls::{
+    ServerConfig,
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+use super::{Authority, AuthorityError};
+use crate::policy::Host;
+
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
+/// Far below the leaf's own validity, so that none expires in a client's hands.
+const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The TLS settings for each host, kept by one worker thread.
+pub struct Leaves {
+    authority: Arc<Authority>,
+    cache: LruCache<Host, Minted>,
+}
+
+struct Minted {
+    config: Arc<ServerConfig>,
+    at: Instant,
+}
+
+impl Leaves {
+    /// An empty cache of `authority`'s leaves.
+    pub fn new(authority: Arc<Authority>) -> Self {
+        Self { authority, cache: LruCache::new(CAPACITY) }
+    }
+
+    /// The settings with which to accept a TLS connection to `host`.
+    ///
+    /// # Errors
+    ///
+    /// When no certificate can be made for `host`.
+    pub fn server_config(&mut self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
+        let now = Instant::now();
+        if let Some(minted) = self.cache.get(host)
+            && now.duration_since(minted.at) < FRESH
+        {
+            return Ok(Arc::clone(&minted.config));
+        }
+        let config = self.mint(host)?;
+        self.cache.put(host.clone(), Minted { config: Arc::clone(&config), at: now });
+        Ok(config)
+    }
+
+    fn mint(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
+        let leaf = OnlyLeaf(Arc::new(self.authority.mint(host)?));
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(self.authority.provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(leaf));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Stateless tickets resume on every thread; a ticket is bound to its server name.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = Arc::clone(self.authority.ticketer());
+        config.send_tls13_tickets = 1;
+        Ok(Arc::new(config))
+    }
+}
+
+impl std::fmt::Debug for Leaves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leaves").field("cached", &self.cache.len()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct OnlyLeaf(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for OnlyLeaf {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(text: &str) -> Host {
+        Host::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_host_keeps_its_leaf() {
+        let mut leaves = Leaves::new(Arc::new(Authority::new().unwrap()));
+        let first = leaves.server_config(&host("a.test")).unwrap();
+        assert!(Arc::ptr_eq(&first, &leaves.server_config(&host("A.test.")).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &leaves.server_config(&host("b.test")).unwrap()));
+    }
+
+    #[test]
+    fn leaves_verify_for_their_host_alone() {
+        use rustls::client::{WebPkiServerVerifier, danger::ServerCertVerifier};
+        use rustls_pki_types::{ServerName, UnixTime};
+
+        let authority = Authority::new().unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.certificate_der()).unwrap();
+        let provider = Arc::clone(authority.provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+
+        for (text, other) in [("a.test", "b.test"), ("192.0.2.1", "192.0.2.2"), ("[::1]", "::2")] {
+            let leaf = authority.mint(&host(text)).unwrap();
+            let verify = |name: &str| {
+                let name = ServerName::try_from(name.to_owned()).unwrap();
+                verifier.verify_server_cert(&leaf.cert[0], &[], &name, &[], UnixTime::now())
+            };
+            verify(text.trim_matches(['[', ']'])).unwrap();
+            verify(other).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn serial_numbers_are_unique() {
+        let authority = Authority::new().unwrap();
+        let first = authority.mint(&host("a.test")).unwrap();
+        let second = authority.mint(&host("a.test")).unwrap();
+        assert_ne!(first.cert, second.cert);
+    }
+}
