@@ -173,9 +173,30 @@ mod tests {
     #[test]
     fn what_names_no_host_is_refused() {
         for text in [
-            "", ".", "..", "a..test", "a.test..", ".a.test", "a b", "a,b", "a/b", "a\\b", "a?b", "a#b",
-            "a\0b", "a*b", "a'b", "::1", "[::1", "[::1%25lo]", "[fe80::1%lo]", "[::1]x", "1.2.3.4.5",
-            "256.1.1.1", "a%00b", "a%2fb",
+            "",
+            ".",
+            "..",
+            "a..test",
+            "a.test..",
+            ".a.test",
+            "a b",
+            "a,b",
+            "a/b",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a\0b",
+            "a*b",
+            "a'b",
+            "::1",
+            "[::1",
+            "[::1%25lo]",
+            "[fe80::1%lo]",
+            "[::1]x",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "a%00b",
+            "a%2fb",
         ] {
             assert_eq!(Host::parse(text), Err(AuthorityError::Host), "{text:?}");
         }

@@ -1,5 +1,22 @@
 //! The proxy: accepts what the kernel side redirects, reads HTTP, asks the gate, forwards.
 
+mod body;
+mod coherence;
+mod config;
+mod connection;
 mod flow;
+mod forward;
+mod headers;
+mod intercept;
+mod listener;
+mod patience;
+mod prefixed;
+mod refuse;
+mod serve;
+mod slots;
+mod sniff;
+mod worker;
 
+pub use config::{ProxyConfig, ProxyError, TcpDns, Timeouts};
 pub use flow::{Flow, FlowTable, SyntheticNames};
+pub use listener::run;

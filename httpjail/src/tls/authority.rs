@@ -115,7 +115,10 @@ fn authority_params(provider: &CryptoProvider) -> Result<CertificateParams, Auth
     Ok(params)
 }
 
-fn leaf_params(provider: &CryptoProvider, host: &Host) -> Result<CertificateParams, AuthorityError> {
+fn leaf_params(
+    provider: &CryptoProvider,
+    host: &Host,
+) -> Result<CertificateParams, AuthorityError> {
     let mut params = common_params(provider, "httpjail leaf", LEAF_VALIDITY)?;
     params.subject_alt_names = vec![match host {
         Host::Name(name) => {

@@ -1,1 +1,17 @@
-//! Skeleton.
+//! The way out: resolves what was judged, guards special addresses, dials, verifies, pools.
+
+mod client;
+mod dial;
+mod error;
+mod options;
+mod pool;
+mod ranges;
+mod resolve;
+mod trust;
+
+pub(crate) use client::Client;
+pub(crate) use dial::Route;
+pub use error::UpstreamError;
+pub use options::{Options, PrivateAccess};
+pub(crate) use pool::{Lease, Origin};
+pub use trust::{Trust, TrustError};

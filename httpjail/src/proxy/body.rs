@@ -1,0 +1,163 @@
+//! Bodies on their way through, streamed frame by frame.
+
+use std::{
+    pin::Pin,
+    rc::{Rc, Weak},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::patience::Watch;
+use crate::upstream::Lease;
+
+type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+
+/// A request's body on its way upstream, cut where the limit is.
+pub(super) struct Outgoing {
+    body: Incoming,
+    left: Option<u64>,
+    /// Dropped with the body: tells that sending has come to its end.
+    _underway: Option<Rc<()>>,
+}
+
+/// Tells whether a request's body is still being sent.
+pub(super) struct Sending(Option<Weak<()>>);
+
+impl Outgoing {
+    /// `body`, of which at most `left` bytes are sent.
+    pub(super) fn new(body: Incoming, left: Option<u64>) -> (Self, Sending) {
+        let underway = (!body.is_end_stream()).then(|| Rc::new(()));
+        let sending = Sending(underway.as_ref().map(Rc::downgrade));
+        (Self { body, left, _underway: underway }, sending)
+    }
+}
+
+impl Sending {
+    fn is_over(&self) -> bool {
+        self.0.as_ref().is_none_or(|underway| underway.strong_count() == 0)
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        if self.left == Some(0) {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let (Some(Ok(frame)), Some(left)) = (&frame, self.left) else {
+            return Poll::Ready(frame);
+        };
+        // Trailers are beyond what was counted.
+        let Some(data) = frame.data_ref() else {
+            return Poll::Ready(None);
+        };
+        let sent = usize::try_from(left).map_or(data.len(), |left| left.min(data.len()));
+        self.left = Some(left - sent as u64);
+        Poll::Ready(Some(Ok(Frame::data(data.slice(..sent)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0) || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A response's body: an origin's, or a text of ours.
+pub(super) enum Content {
+    /// What httpjail says itself.
+    Text(Full<Bytes>),
+    /// What the origin says.
+    Relayed(Relay),
+}
+
+/// An origin's body, and the connection that it comes over.
+pub(super) struct Relay {
+    body: Incoming,
+    lease: Option<(Lease<Outgoing>, Sending)>,
+}
+
+impl Relay {
+    pub(super) fn new(body: Incoming, lease: Lease<Outgoing>, sending: Sending) -> Self {
+        let mut relay = Self { body, lease: Some((lease, sending)) };
+        relay.release_at_end();
+        relay
+    }
+
+    /// Gives the connection back once nothing comes or goes over it any more. One whose request
+    /// is still being sent is closed instead.
+    fn release_at_end(&mut self) {
+        if self.body.is_end_stream()
+            && let Some((lease, sending)) = self.lease.take()
+            && sending.is_over()
+        {
+            lease.finish();
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) | None => self.release_at_end(),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "an answer broke off");
+                self.lease = None;
+            }
+        }
+        Poll::Ready(frame)
+    }
+}
+
+/// A response's body on its way to the jailed program. When it is gone, the next request's turn
+/// has come.
+pub(super) struct Answer {
+    content: Content,
+    watch: Rc<Watch>,
+}
+
+impl Answer {
+    pub(super) fn new(content: Content, watch: Rc<Watch>) -> Self {
+        Self { content, watch }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.watch.resume();
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        match &mut self.content {
+            Content::Text(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
+            Content::Relayed(relay) => relay.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Text(text) => text.is_end_stream(),
+            Content::Relayed(relay) => relay.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Text(text) => text.size_hint(),
+            Content::Relayed(relay) => relay.body.size_hint(),
+        }
+    }
+}

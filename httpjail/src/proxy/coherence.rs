@@ -1,0 +1,250 @@
+//! From a request head to the facts that are judged: one host, one port, one path, whatever way
+//! the client wrote them, or a refusal (P8).
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
+
+use super::connection::Destination;
+use crate::policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme};
+
+/// Why a request can't be judged.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Incoherent {
+    #[error("CONNECT is not supported: this network needs no proxy")]
+    Connect,
+    #[error("the request target is neither a path nor an http or https URL")]
+    Target,
+    #[error("the URL's scheme is not that of the connection")]
+    Scheme,
+    #[error("an HTTP/1.1 request needs exactly one Host header")]
+    HostCount,
+    #[error("{0}")]
+    Authority(#[from] AuthorityError),
+    #[error("the Host header differs from the URL")]
+    HostDiffersFromUrl,
+    #[error("the request's host or port differs from that of the connection")]
+    Misdirected,
+}
+
+impl Incoherent {
+    /// The status to answer with.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::Target
+            | Self::Scheme
+            | Self::HostCount
+            | Self::Authority(_)
+            | Self::HostDiffersFromUrl => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// The facts of a request that came over a connection to `destination`.
+pub(super) fn facts(destination: &Destination, parts: &Parts) -> Result<RequestFacts, Incoherent> {
+    if parts.method == Method::CONNECT {
+        return Err(Incoherent::Connect);
+    }
+    let authority = authority(destination, parts)?;
+    let target = parts.uri.path_and_query().ok_or(Incoherent::Target)?;
+    if !target.path().starts_with('/') {
+        return Err(Incoherent::Target);
+    }
+    Ok(RequestFacts {
+        method: parts.method.as_str().to_owned(),
+        scheme: destination.scheme,
+        authority,
+        path: target.path().to_owned(),
+        query: target.query().map(str::to_owned),
+        requester: destination.requester,
+        process: destination.process.clone(),
+    })
+}
+
+fn authority(destination: &Destination, parts: &Parts) -> Result<Authority, Incoherent> {
+    let host = host_header(&parts.headers, parts.version)?;
+    match (parts.uri.scheme_str(), parts.uri.authority()) {
+        (None, None) => origin_form(destination, host),
+        (Some(scheme), Some(authority)) => {
+            if !scheme.eq_ignore_ascii_case(destination.scheme.as_str()) {
+                return Err(Incoherent::Scheme);
+            }
+            let url = HostPort::parse(authority.as_str())?;
+            if let Some(host) = host
+                && with_port(parse(host)?, destination.scheme)
+                    != with_port(url.clone(), destination.scheme)
+            {
+                return Err(Incoherent::HostDiffersFromUrl);
+            }
+            absolute_form(destination, url)
+        }
+        _ => Err(Incoherent::Target),
+    }
+}
+
+/// `GET /path`: the host is the header's, the port that of the connection.
+fn origin_form(
+    destination: &Destination,
+    host: Option<&HeaderValue>,
+) -> Result<Authority, Incoherent> {
+    let Some(host) = host else {
+        // HTTP/1.0: the host is the one that the client connected to.
+        return Ok(destination.authority.clone());
+    };
+    if is_plainly(host, destination) {
+        return Ok(destination.authority.clone());
+    }
+    agree(destination, parse(host)?)
+}
+
+/// `GET http://host/path`: a client that takes us for its proxy means the URL's own port; inside
+/// TLS the connection's destination stands.
+fn absolute_form(destination: &Destination, url: HostPort) -> Result<Authority, Incoherent> {
+    match destination.scheme {
+        Scheme::Http => Ok(with_port(url, Scheme::Http)),
+        Scheme::Https => agree(destination, url),
+    }
+}
+
+/// A port that is named must be the connection's. Inside TLS so must the host.
+fn agree(destination: &Destination, named: HostPort) -> Result<Authority, Incoherent> {
+    let port = destination.authority.port();
+    let same_port = named.port.is_none_or(|named| named == port);
+    let same_host = match destination.scheme {
+        Scheme::Http => true,
+        Scheme::Https => named.host == *destination.authority.host(),
+    };
+    if same_port && same_host {
+        return Ok(Authority::new(named.host, port));
+    }
+    Err(Incoherent::Misdirected)
+}
+
+/// Whether the header is the canonical name of the destination and nothing else, as it nearly
+/// always is: then there is nothing to parse.
+fn is_plainly(host: &HeaderValue, destination: &Destination) -> bool {
+    match destination.authority.host() {
+        crate::policy::Host::Name(name) => host.as_bytes() == name.as_bytes(),
+        crate::policy::Host::Ip(_) => false,
+    }
+}
+
+fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<&HeaderValue>, Incoherent> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    let missing = host.is_none() && version != Version::HTTP_10;
+    if missing || hosts.next().is_some() {
+        return Err(Incoherent::HostCount);
+    }
+    Ok(host)
+}
+
+fn parse(host: &HeaderValue) -> Result<HostPort, AuthorityError> {
+    let text = std::str::from_utf8(host.as_bytes()).map_err(|_| AuthorityError::Host)?;
+    HostPort::parse(text)
+}
+
+fn with_port(named: HostPort, scheme: Scheme) -> Authority {
+    Authority::new(named.host, named.port.unwrap_or(scheme.default_port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::policy::Host;
+
+    fn destination(scheme: Scheme, host: &str, port: u16) -> Destination {
+        Destination {
+            scheme,
+            authority: Authority::new(Host::parse(host).unwrap(), port),
+            requester: "127.0.0.1".parse().unwrap(),
+            process: None,
+        }
+    }
+
+    fn read(destination: &Destination, target: &str, hosts: &[&str]) -> Result<String, Incoherent> {
+        let mut request = Request::builder().method("GET").uri(target);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        facts(destination, &parts).map(|facts| facts.url())
+    }
+
+    #[test]
+    fn inside_tls_the_host_is_that_of_the_handshake() {
+        let destination = destination(Scheme::Https, "a.test", 8443);
+        for (target, host) in [
+            ("/p?q", "a.test"),
+            ("/p?q", "A.TEST."),
+            ("/p?q", "a.test:8443"),
+            ("https://a.test/p?q", "a.test"),
+            ("https://A.test:8443/p?q", "a.test:8443"),
+        ] {
+            let url = read(&destination, target, &[host]);
+            assert_eq!(url.as_deref(), Ok("https://a.test:8443/p?q"), "{target} {host}");
+        }
+        for host in ["b.test", "a.test:443", "a.test:80", "sub.a.test", "127.0.0.1"] {
+            assert_eq!(read(&destination, "/", &[host]), Err(Incoherent::Misdirected), "{host}");
+        }
+        assert_eq!(
+            read(&destination, "https://b.test/", &["b.test"]),
+            Err(Incoherent::Misdirected)
+        );
+        assert_eq!(read(&destination, "http://a.test/", &["a.test"]), Err(Incoherent::Scheme));
+    }
+
+    #[test]
+    fn over_plain_http_each_request_names_its_host() {
+        let destination = destination(Scheme::Http, "a.test", 8080);
+        for (target, host, url) in [
+            ("/", "a.test", "http://a.test:8080/"),
+            ("/", "b.test:8080", "http://b.test:8080/"),
+            ("/", "[::1]:8080", "http://[::1]:8080/"),
+            ("http://c.test/x", "c.test:80", "http://c.test/x"),
+            ("http://c.test", "c.test", "http://c.test/"),
+            ("http://c.test:81/x", "C.test.:81", "http://c.test:81/x"),
+        ] {
+            assert_eq!(read(&destination, target, &[host]).as_deref(), Ok(url), "{target} {host}");
+        }
+        assert_eq!(read(&destination, "/", &["a.test:80"]), Err(Incoherent::Misdirected));
+    }
+
+    #[test]
+    fn requests_that_two_programs_could_read_differently_are_refused() {
+        let destination = destination(Scheme::Http, "a.test", 80);
+        let authority = |error| Err(Incoherent::Authority(error));
+        for (target, hosts, refusal) in [
+            ("/", &[][..], Err(Incoherent::HostCount)),
+            ("http://a.test/", &[], Err(Incoherent::HostCount)),
+            ("/", &["a.test", "b.test"], Err(Incoherent::HostCount)),
+            ("/", &["a.test", "a.test"], Err(Incoherent::HostCount)),
+            ("/", &[""], authority(AuthorityError::Host)),
+            ("/", &["a.test, b.test"], authority(AuthorityError::Host)),
+            ("/", &["a.test b.test"], authority(AuthorityError::Host)),
+            ("/", &["a.test/b"], authority(AuthorityError::Host)),
+            ("/", &["a.test:"], authority(AuthorityError::Port)),
+            ("/", &["a.test:80:80"], authority(AuthorityError::Port)),
+            ("/", &["u@a.test"], authority(AuthorityError::UserInfo)),
+            ("http://u@a.test/", &["a.test"], authority(AuthorityError::UserInfo)),
+            ("http://a.test/", &["b.test"], Err(Incoherent::HostDiffersFromUrl)),
+            ("http://a.test/", &["a.test:81"], Err(Incoherent::HostDiffersFromUrl)),
+            ("https://a.test/", &["a.test"], Err(Incoherent::Scheme)),
+            ("ftp://a.test/", &["a.test"], Err(Incoherent::Scheme)),
+            ("a.test:80", &["a.test"], Err(Incoherent::Target)),
+            ("*", &["a.test"], Err(Incoherent::Target)),
+        ] {
+            assert_eq!(read(&destination, target, hosts), refusal, "{target} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn http_1_0_may_leave_the_host_to_the_connection() {
+        let destination = destination(Scheme::Http, "a.test", 80);
+        let request = Request::builder().version(Version::HTTP_10).uri("/x").body(()).unwrap();
+        let (parts, ()) = request.into_parts();
+        assert_eq!(facts(&destination, &parts).unwrap().url(), "http://a.test/x");
+    }
+}

@@ -1,0 +1,82 @@
+//! What the proxy is given to work with.
+
+use std::{future::Future, io, net::TcpListener, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::net::TcpStream;
+
+use super::{FlowTable, SyntheticNames};
+use crate::{
+    policy::EngineFactory,
+    record::Recorder,
+    tls::Authority,
+    upstream::{self, TrustError},
+};
+
+/// All that one jail's proxy needs. Listeners are bound and rules are checked before.
+pub struct ProxyConfig {
+    /// Where the kernel side sends the jail's connections: 127.0.0.1, and `::1` where there is
+    /// IPv6.
+    pub listeners: Vec<TcpListener>,
+    /// Tells where an accepted connection was meant to go.
+    pub flows: Arc<dyn FlowTable>,
+    /// Tells which name a synthetic address stands for.
+    pub names: Arc<dyn SyntheticNames>,
+    /// Answers DNS over TCP.
+    pub dns_tcp: Arc<dyn TcpDns>,
+    /// Signs the leaves that jailed programs see.
+    pub authority: Arc<Authority>,
+    /// Makes a rule engine for each worker.
+    pub engines: Arc<dyn EngineFactory>,
+    /// Writes the records.
+    pub recorder: Recorder,
+    /// What the user decided about the way out.
+    pub upstream: upstream::Options,
+    /// How many threads serve connections; at least one does.
+    pub workers: usize,
+    /// How long a client may keep the proxy waiting.
+    pub timeouts: Timeouts,
+}
+
+/// Serves DNS over a TCP connection whose original port was 53.
+pub trait TcpDns: Send + Sync {
+    /// Answers queries until the client closes the connection.
+    fn serve(&self, stream: TcpStream) -> Pin<Box<dyn Future<Output = ()>>>;
+}
+
+/// How long a client may keep the proxy waiting.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For its first bytes, until the protocol is known.
+    pub first_bytes: Duration,
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a whole request head, from its first byte.
+    pub head: Duration,
+    /// For the next request on a connection.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            first_bytes: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(20),
+            idle: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// A failure that keeps the proxy from working at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The listeners or the signals between threads can't be set up or waited for.
+    #[error("listen for the jail's connections")]
+    Listen(#[source] io::Error),
+    /// A worker thread can't be started.
+    #[error("start a worker thread")]
+    Worker(#[source] io::Error),
+    /// The way out can't be set up.
+    #[error("set up the way out")]
+    Upstream(#[from] TrustError),
+}

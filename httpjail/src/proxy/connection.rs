@@ -1,0 +1,129 @@
+//! One connection of the jail, from its first byte to its end.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+
+use super::{
+    Flow, SyntheticNames, intercept,
+    listener::Downstream,
+    prefixed::Prefixed,
+    serve,
+    sniff::{Protocol, sniff},
+    worker::Worker,
+};
+use crate::policy::{Authority, Host, Process, Scheme};
+
+const DNS_PORT: u16 = 53;
+const FIRST_READ: usize = 4 * 1024;
+
+/// Where a connection was meant to go, and whose it is.
+pub(super) struct Destination {
+    /// Known once the protocol is.
+    pub(super) scheme: Scheme,
+    /// The name that the client connected to: over TLS the server name that it sent, else the
+    /// name of the synthetic address; the address itself where there is no name.
+    pub(super) authority: Authority,
+    pub(super) requester: IpAddr,
+    pub(super) process: Option<Process>,
+}
+
+impl Destination {
+    fn new(flow: Flow, client: SocketAddr, names: &dyn SyntheticNames) -> Self {
+        let ip = flow.original.ip().to_canonical();
+        let name = names.name_of(ip).and_then(|name| Host::parse(&name).ok());
+        Self {
+            scheme: Scheme::Http,
+            authority: Authority::new(name.unwrap_or(Host::Ip(ip)), flow.original.port()),
+            requester: client.ip().to_canonical(),
+            process: flow.process,
+        }
+    }
+
+    fn inside_tls(self, host: Host) -> Self {
+        let authority = Authority::new(host, self.authority.port());
+        Self { scheme: Scheme::Https, authority, ..self }
+    }
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(worker: Rc<Worker>, downstream: Downstream) {
+    let Downstream { stream, client, flow, slot } = downstream;
+    let stream = match adopt(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a connection was closed: it can't be served"),
+    };
+    if flow.original.port() == DNS_PORT {
+        worker.dns_tcp.serve(stream).await;
+    } else {
+        let destination = Destination::new(flow, client, &*worker.names);
+        dispatch(worker, destination, stream).await;
+    }
+    drop(slot);
+}
+
+fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    TcpStream::from_std(stream)
+}
+
+async fn dispatch(worker: Rc<Worker>, destination: Destination, mut stream: TcpStream) {
+    let protocol = match first_bytes(&mut stream, worker.timeouts.first_bytes).await {
+        Ok(Some((protocol, bytes))) => (protocol, Prefixed::new(bytes.freeze(), stream)),
+        Ok(None) => return,
+        Err(error) => return tracing::debug!(%error, "a connection broke before its first request"),
+    };
+    match protocol {
+        (Protocol::Http1, stream) => serve::serve(worker, destination, stream).await,
+        (Protocol::Tls, stream) => {
+            match intercept::accept(&worker, &destination.authority, stream).await {
+                Ok((stream, host)) => {
+                    serve::serve(worker, destination.inside_tls(host), stream).await;
+                }
+                Err(failure) => {
+                    tracing::debug!(error = %failure.error, "a TLS handshake failed");
+                    worker.recorder.refused_flow("TLS", &failure.target);
+                }
+            }
+        }
+        (Protocol::Http2, _) => worker.recorder.refused_flow("HTTP", &destination.authority),
+        (Protocol::Opaque | Protocol::NeedMore, _) => {
+            worker.recorder.refused_flow("TCP", &destination.authority);
+        }
+    }
+}
+
+/// Reads until the protocol is known. `NeedMore` means that the client fell silent or closed in
+/// between, `None` that it closed without a byte: it asked for nothing, so nothing was refused.
+async fn first_bytes(
+    stream: &mut TcpStream,
+    patience: Duration,
+) -> io::Result<Option<(Protocol, BytesMut)>> {
+    let mut bytes = BytesMut::with_capacity(FIRST_READ);
+    match timeout(patience, read_until_told(stream, &mut bytes)).await {
+        Ok(protocol) => Ok(protocol?.map(|protocol| (protocol, bytes))),
+        Err(_) => Ok(Some((Protocol::NeedMore, bytes))),
+    }
+}
+
+async fn read_until_told(
+    stream: &mut TcpStream,
+    bytes: &mut BytesMut,
+) -> io::Result<Option<Protocol>> {
+    loop {
+        if stream.read_buf(bytes).await? == 0 {
+            return Ok((!bytes.is_empty()).then_some(Protocol::NeedMore));
+        }
+        match sniff(bytes) {
+            Protocol::NeedMore => {}
+            protocol => return Ok(Some(protocol)),
+        }
+    }
+}

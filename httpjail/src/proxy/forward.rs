@@ -1,0 +1,78 @@
+//! Carries out what the gate permitted: it takes nothing but a [`Permitted`] request, dials only
+//! the authority that was judged, and writes the request anew (P7).
+
+use http::{Request, Response, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::{
+    body::{Content, Outgoing, Relay},
+    headers,
+};
+use crate::{
+    policy::Permitted,
+    upstream::{Client, Origin, UpstreamError},
+};
+
+/// Why a permitted request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// It is larger than the rule allows. Nothing was sent.
+    #[error("{0}")]
+    TooLarge(TooLarge),
+    /// The origin could not be reached, or gave no answer.
+    #[error("{0}")]
+    Upstream(#[from] UpstreamError),
+}
+
+/// Which part of a request is larger than the rule allows.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TooLarge {
+    #[error("Request head size ({size} bytes) exceeds maximum allowed ({allowed} bytes)")]
+    Head { size: u64, allowed: u64 },
+    #[error("Request body size ({size} bytes) exceeds maximum allowed ({allowed} bytes)")]
+    Body { size: u64, allowed: u64 },
+}
+
+/// Sends the request to its origin and gives back the origin's answer.
+pub(super) async fn forward(
+    client: &Client<Outgoing>,
+    permitted: Permitted<Request<Incoming>>,
+) -> Result<Response<Content>, Failure> {
+    let (facts, limits, mut request) = permitted.into_parts();
+    *request.version_mut() = Version::HTTP_11;
+    if request.uri().authority().is_some() {
+        *request.uri_mut() = origin_form(request.uri());
+    }
+    headers::prepare_request(request.headers_mut(), facts.scheme, &facts.authority);
+    let left = limits.max_tx_bytes.map(|limit| body_allowance(&request, limit)).transpose()?;
+
+    let (parts, body) = request.into_parts();
+    let (body, sending) = Outgoing::new(body, left);
+    let origin = Origin { scheme: facts.scheme, authority: facts.authority };
+    let (response, lease) = client.send(origin, Request::from_parts(parts, body)).await?;
+
+    let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease, sending)));
+    *response.version_mut() = Version::HTTP_11;
+    headers::prepare_response(response.headers_mut());
+    Ok(response)
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// How many bytes of the body may follow the head. A body of known length must fit.
+fn body_allowance(request: &Request<Incoming>, limit: u64) -> Result<u64, Failure> {
+    let length = request.body().size_hint().exact();
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let method = request.method().as_str();
+    let head = headers::head_size(method, target, request.headers(), length.is_none());
+    let Some(allowed) = limit.checked_sub(head) else {
+        return Err(Failure::TooLarge(TooLarge::Head { size: head, allowed: limit }));
+    };
+    match length {
+        Some(size) if size > allowed => Err(Failure::TooLarge(TooLarge::Body { size, allowed })),
+        _ => Ok(allowed),
+    }
+}

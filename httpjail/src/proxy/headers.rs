@@ -1,0 +1,181 @@
+//! Headers that belong to one hop, and those that httpjail sets.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::policy::{Authority, Host, Scheme};
+
+/// Tells the jailed program that httpjail answered or passed the answer on.
+pub(super) const HTTPJAIL: HeaderName = HeaderName::from_static("httpjail");
+
+/// Makes request headers fit to be sent to `authority`.
+pub(super) fn prepare_request(headers: &mut HeaderMap, scheme: Scheme, authority: &Authority) {
+    let takes_trailers = takes_trailers(headers);
+    strip(headers, is_request_hop);
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    set_host(headers, scheme, authority);
+}
+
+/// Makes response headers fit to be passed on to the jailed program.
+pub(super) fn prepare_response(headers: &mut HeaderMap) {
+    strip(headers, is_response_hop);
+    headers.insert(HTTPJAIL, HeaderValue::from_static("true"));
+}
+
+/// How many bytes the head of a request takes on the wire, as it is sent upstream.
+pub(super) fn head_size(method: &str, target: &str, headers: &HeaderMap, chunked: bool) -> u64 {
+    let line = method.len() + target.len() + "  HTTP/1.1\r\n".len();
+    let fields: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
+        .sum();
+    let framing = if chunked { "transfer-encoding: chunked\r\n".len() } else { 0 };
+    (line + fields + framing + "\r\n".len()) as u64
+}
+
+/// Takes out what `is_hop` says, what `Connection` lists, and all framing that could contradict
+/// the framing that is written anew.
+fn strip(headers: &mut HeaderMap, is_hop: fn(&HeaderName) -> bool) {
+    let mut doomed: Vec<_> = headers.keys().filter(|name| is_hop(name)).cloned().collect();
+    for value in headers.get_all(header::CONNECTION) {
+        doomed.extend(listed(value).filter_map(|token| HeaderName::from_bytes(token).ok()));
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        doomed.push(header::CONTENT_LENGTH);
+    }
+    for name in doomed {
+        headers.remove(name);
+    }
+    // Equal copies have passed the parser; one is enough.
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if let (Some(length), Some(_)) = (lengths.next(), lengths.next()) {
+        let length = length.clone();
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+}
+
+fn is_request_hop(name: &HeaderName) -> bool {
+    // The proxy has answered the expectation itself when the body is read.
+    is_hop(name) || *name == header::EXPECT || name.as_str() == "http2-settings"
+}
+
+fn is_response_hop(name: &HeaderName) -> bool {
+    // Other ways to the origin than through the proxy are none of the jail's business.
+    is_hop(name) || *name == header::ALT_SVC
+}
+
+fn is_hop(name: &HeaderName) -> bool {
+    *name == header::CONNECTION
+        || *name == header::TRANSFER_ENCODING
+        || *name == header::UPGRADE
+        || *name == header::TE
+        || *name == header::PROXY_AUTHENTICATE
+        || *name == header::PROXY_AUTHORIZATION
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authentication-info")
+        || name.as_str().starts_with("httpjail")
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let mut tokens = headers.get_all(header::TE).iter().flat_map(listed);
+    tokens.any(|token| token.eq_ignore_ascii_case(b"trailers"))
+}
+
+fn listed(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+fn set_host(headers: &mut HeaderMap, scheme: Scheme, authority: &Authority) {
+    let is_default_port = authority.port() == scheme.default_port();
+    if is_default_port
+        && let Host::Name(name) = authority.host()
+        && headers.get(header::HOST).is_some_and(|host| host.as_bytes() == name.as_bytes())
+    {
+        return;
+    }
+    let host = HeaderValue::try_from(authority.in_url(scheme).to_string())
+        .expect("a canonical host is visible ASCII");
+    headers.insert(header::HOST, host);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            })
+    }
+
+    fn prepared(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = headers(fields);
+        let authority = Authority::new(Host::parse("a.test").unwrap(), 443);
+        prepare_request(&mut headers, Scheme::Https, &authority);
+        headers
+    }
+
+    #[test]
+    fn headers_of_one_hop_stay() {
+        let left = prepared(&[
+            ("host", "A.test:443"),
+            ("connection", "close, X-Private"),
+            ("connection", "x-other,, host"),
+            ("x-private", "1"),
+            ("x-other", "1"),
+            ("keep-alive", "1"),
+            ("proxy-connection", "1"),
+            ("proxy-authorization", "1"),
+            ("te", "gzip"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "1"),
+            ("expect", "100-continue"),
+            ("httpjail", "1"),
+            ("httpjail-loop-prevention", "1"),
+            ("trailer", "x"),
+            ("cookie", "a"),
+            ("cookie", "b"),
+        ]);
+        let expected =
+            headers(&[("host", "a.test"), ("trailer", "x"), ("cookie", "a"), ("cookie", "b")]);
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn only_the_wish_for_trailers_is_passed_on() {
+        let left = prepared(&[("host", "a.test"), ("te", "gzip, Trailers"), ("connection", "te")]);
+        assert_eq!(left, headers(&[("host", "a.test"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn framing_never_contradicts_itself() {
+        let both = prepared(&[
+            ("host", "a.test"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        assert_eq!(both, headers(&[("host", "a.test")]));
+        let twice =
+            prepared(&[("host", "a.test"), ("content-length", "5"), ("content-length", "5")]);
+        assert_eq!(twice, headers(&[("host", "a.test"), ("content-length", "5")]));
+    }
+
+    #[test]
+    fn answers_name_no_other_way_to_the_origin() {
+        let mut answer =
+            headers(&[("alt-svc", "h3=\":443\""), ("upgrade", "h2c"), ("via", "1.1 x")]);
+        prepare_response(&mut answer);
+        assert_eq!(answer, headers(&[("via", "1.1 x"), ("httpjail", "true")]));
+    }
+
+    #[test]
+    fn the_head_is_counted_as_it_is_sent() {
+        let headers = headers(&[("host", "a.test")]);
+        let sent = "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n";
+        assert_eq!(head_size("GET", "/x", &headers, false), sent.len() as u64);
+    }
+}

@@ -1,0 +1,64 @@
+//! Accepts TLS with a leaf for the name that the client asked for. No name is ever invented.
+
+use std::io;
+
+use rustls::server::Acceptor;
+use tokio::time::timeout;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use super::{prefixed::Prefixed, worker::Worker};
+use crate::{
+    policy::{Authority, AuthorityError, Host},
+    tls,
+};
+
+/// A handshake that failed, and for whom it was.
+pub(super) struct Failure {
+    pub(super) error: InterceptError,
+    pub(super) target: Authority,
+}
+
+/// Why a handshake failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InterceptError {
+    #[error("finish the handshake in time")]
+    Timeout,
+    #[error("read a client hello: {0}")]
+    Hello(#[source] io::Error),
+    #[error("read the server name: {0}")]
+    ServerName(#[from] AuthorityError),
+    #[error("mint a leaf: {0}")]
+    Leaf(#[from] tls::AuthorityError),
+    #[error("finish the handshake: {0}")]
+    Handshake(#[source] io::Error),
+}
+
+/// Accepts TLS on `stream`, and tells the host that the client asked for: its server name, or what
+/// `destination` says where it sent none.
+pub(super) async fn accept(
+    worker: &Worker,
+    destination: &Authority,
+    stream: Prefixed,
+) -> Result<(TlsStream<Prefixed>, Host), Failure> {
+    let mut target = destination.clone();
+    let handshake = timeout(worker.timeouts.handshake, handshake(worker, &mut target, stream));
+    match handshake.await.unwrap_or(Err(InterceptError::Timeout)) {
+        Ok(stream) => Ok((stream, target.host().clone())),
+        Err(error) => Err(Failure { error, target }),
+    }
+}
+
+async fn handshake(
+    worker: &Worker,
+    target: &mut Authority,
+    stream: Prefixed,
+) -> Result<TlsStream<Prefixed>, InterceptError> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream)
+        .await
+        .map_err(InterceptError::Hello)?;
+    if let Some(name) = start.client_hello().server_name() {
+        *target = Authority::new(Host::parse(name)?, target.port());
+    }
+    let config = worker.leaves.borrow_mut().server_config(target.host())?;
+    start.into_stream(config).await.map_err(InterceptError::Handshake)
+}

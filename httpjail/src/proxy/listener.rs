@@ -1,0 +1,164 @@
+//! Accepts the jail's connections and hands them to the workers.
+//!
+//! One thread accepts for all workers, so that every connection is looked up, counted and given to
+//! the worker with the fewest. `SO_REUSEPORT` would let the kernel spread them, by a hash that
+//! leaves one worker idle when there are few connections, and would let another process of the
+//! same user take a share of them.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::SockRef;
+
+use super::{
+    Flow, FlowTable, ProxyConfig, ProxyError,
+    slots::{Slot, Slots},
+    worker::{self, Workers},
+};
+use crate::upstream::Route;
+
+/// Far more than a jail has in good faith, and few enough for the usual limit on descriptors.
+const MOST_CONNECTIONS: usize = 4096;
+/// How long accepting rests when the system is out of descriptors or memory.
+const REST: Duration = Duration::from_millis(100);
+/// How many connections one listener may bring before the others and the stop are looked at.
+const BATCH: usize = 64;
+
+/// A connection of the jail whose flow is known.
+pub(super) struct Downstream {
+    pub(super) stream: TcpStream,
+    pub(super) client: SocketAddr,
+    pub(super) flow: Flow,
+    pub(super) slot: Slot,
+}
+
+/// Serves the jail until `stop` becomes readable or its other end is closed, on threads of its own;
+/// the calling thread accepts. Connections that are open at the end are cut.
+///
+/// # Errors
+///
+/// When the proxy can't start, or can't wait for connections any more.
+pub fn run(config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
+    let mut own = Vec::new();
+    for listener in &config.listeners {
+        listener.set_nonblocking(true).map_err(ProxyError::Listen)?;
+        own.push(listener.local_addr().map_err(ProxyError::Listen)?);
+    }
+    let route = Arc::new(Route::new(&config.upstream, own)?);
+    let count = config.workers.max(1);
+    let slots = Slots::new(count, connection_limit()).map_err(ProxyError::Listen)?;
+    let workers = worker::start(&config, &route, count)?;
+    let acceptor = Acceptor {
+        listeners: &config.listeners,
+        flows: &*config.flows,
+        slots: Arc::new(slots),
+        workers: &workers,
+    };
+    let end = acceptor.accept_until(stop.as_fd());
+    workers.stop();
+    end.map_err(ProxyError::Listen)
+}
+
+struct Acceptor<'a> {
+    listeners: &'a [TcpListener],
+    flows: &'a dyn FlowTable,
+    slots: Arc<Slots>,
+    workers: &'a Workers,
+}
+
+impl Acceptor<'_> {
+    fn accept_until(&self, stop: BorrowedFd<'_>) -> io::Result<()> {
+        let mut rest = None;
+        loop {
+            let accepting = rest.is_none() && !self.slots.are_full();
+            let mut waiting = vec![
+                PollFd::from_borrowed_fd(stop, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.slots.freed(), PollFlags::IN),
+            ];
+            if accepting {
+                let listeners = self.listeners.iter().map(AsFd::as_fd);
+                waiting.extend(listeners.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            }
+            wait(&mut waiting, rest.take())?;
+            let mut ready = waiting.iter().map(|fd| !fd.revents().is_empty());
+            if ready.next().unwrap_or(true) {
+                return Ok(());
+            }
+            if ready.next().unwrap_or(false) {
+                self.slots.clear_freed();
+            }
+            let ready: Vec<_> = ready.collect();
+            for (listener, ready) in self.listeners.iter().zip(ready) {
+                if ready && let Err(error) = self.accept_batch(listener) {
+                    tracing::warn!(%error, "can't accept a connection for now");
+                    rest = Some(REST);
+                }
+            }
+        }
+    }
+
+    /// Accepts what waits at `listener`. An error means that the system is short of something.
+    fn accept_batch(&self, listener: &TcpListener) -> io::Result<()> {
+        for _ in 0..BATCH {
+            if self.slots.are_full() {
+                tracing::warn!("the jail has too many connections; new ones wait");
+                return Ok(());
+            }
+            match listener.accept() {
+                Ok((stream, client)) => self.admit(stream, client),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                // The client went away before it was accepted.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a connection of this jail to a worker, and resets any other (P2, P13).
+    fn admit(&self, stream: TcpStream, client: SocketAddr) {
+        let flow = match self.flows.take(client) {
+            Ok(Some(flow)) => flow,
+            Ok(None) => {
+                tracing::warn!(%client, "a connection that is not of this jail was reset");
+                return reset(&stream);
+            }
+            Err(error) => {
+                tracing::warn!(%client, %error, "a connection was reset: its flow can't be read");
+                return reset(&stream);
+            }
+        };
+        let slot = self.slots.take();
+        self.workers.hand_over(Downstream { stream, client, flow, slot });
+    }
+}
+
+/// Makes the drop of `stream` send a reset instead of an orderly end.
+fn reset(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a connection is closed without a reset");
+    }
+}
+
+fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+    let timeout =
+        timeout.map(|timeout| Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() });
+    match poll(fds, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Each connection may need a second descriptor upstream, and the rest of the process some.
+fn connection_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let third = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 3).unwrap_or(usize::MAX));
+    third.clamp(1, MOST_CONNECTIONS)
+}

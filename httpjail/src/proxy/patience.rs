@@ -1,0 +1,183 @@
+//! How long a connection may wait for a request.
+//!
+//! One tick for a whole worker costs nothing on a request's path, where a timer for each request
+//! would be set and taken back some ten thousand times a second.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    rc::{Rc, Weak},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+    task::spawn_local,
+    time::interval,
+};
+
+use super::Timeouts;
+
+const LONGEST_TICK: Duration = Duration::from_secs(1);
+
+/// Watches over the connections of one worker.
+pub(super) struct Patience {
+    head: Duration,
+    idle: Duration,
+    now: Cell<Instant>,
+    watches: RefCell<Vec<Weak<Watch>>>,
+}
+
+/// What one connection waits for.
+pub(super) struct Watch {
+    patience: Rc<Patience>,
+    waiting: Cell<Waiting>,
+    expired: Notify,
+}
+
+#[derive(Clone, Copy)]
+enum Waiting {
+    /// For the rest of a request head.
+    Head(Instant),
+    /// For the next request.
+    Idle(Instant),
+    /// Not for the client.
+    Nothing,
+}
+
+impl Patience {
+    /// Starts to watch, on the current runtime.
+    pub(super) fn start(timeouts: &Timeouts) -> Rc<Self> {
+        let patience = Rc::new(Self {
+            head: timeouts.head,
+            idle: timeouts.idle,
+            now: Cell::new(Instant::now()),
+            watches: RefCell::default(),
+        });
+        let tick =
+            (timeouts.head.min(timeouts.idle) / 4).clamp(Duration::from_millis(1), LONGEST_TICK);
+        spawn_local(Rc::clone(&patience).keep_watching(tick));
+        patience
+    }
+
+    /// Watches over a connection whose first bytes have come.
+    pub(super) fn watch(self: &Rc<Self>) -> Rc<Watch> {
+        let waiting = Cell::new(Waiting::Head(self.now.get()));
+        let watch = Rc::new(Watch { patience: Rc::clone(self), waiting, expired: Notify::new() });
+        self.watches.borrow_mut().push(Rc::downgrade(&watch));
+        watch
+    }
+
+    async fn keep_watching(self: Rc<Self>, tick: Duration) {
+        let mut ticks = interval(tick);
+        loop {
+            let now = ticks.tick().await.into_std();
+            self.now.set(now);
+            self.watches.borrow_mut().retain(|watch| match watch.upgrade() {
+                Some(watch) => {
+                    watch.check(now);
+                    true
+                }
+                None => false,
+            });
+        }
+    }
+}
+
+impl Watch {
+    /// The client has sent something.
+    fn heard(&self) {
+        if let Waiting::Idle(_) = self.waiting.get() {
+            self.waiting.set(Waiting::Head(self.patience.now.get()));
+        }
+    }
+
+    /// A whole request head has come: what follows takes its time.
+    pub(super) fn suspend(&self) {
+        self.waiting.set(Waiting::Nothing);
+    }
+
+    /// The answer is out: the next request may come.
+    pub(super) fn resume(&self) {
+        self.waiting.set(Waiting::Idle(self.patience.now.get()));
+    }
+
+    /// Ends when patience is exhausted.
+    pub(super) async fn expired(&self) {
+        self.expired.notified().await;
+    }
+
+    fn check(&self, now: Instant) {
+        let expired = match self.waiting.get() {
+            Waiting::Head(since) => now.duration_since(since) > self.patience.head,
+            Waiting::Idle(since) => now.duration_since(since) > self.patience.idle,
+            Waiting::Nothing => false,
+        };
+        if expired {
+            self.expired.notify_one();
+        }
+    }
+}
+
+/// A connection that tells its [`Watch`] when the client sends something.
+pub(super) struct Watched<S> {
+    stream: S,
+    watch: Rc<Watch>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, watch: Rc<Watch>) -> Self {
+        Self { stream, watch }
+    }
+
+    pub(super) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if polled.is_ready() {
+            self.watch.heard();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,117 @@
+//! Serves HTTP/1 on a connection: every request is judged, once, by itself.
+
+use std::{convert::Infallible, rc::Rc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::{
+    body::{Answer, Content},
+    coherence,
+    connection::Destination,
+    forward::forward,
+    patience::{Watch, Watched},
+    refuse,
+    worker::Worker,
+};
+
+const MAX_HEADERS: usize = 512;
+const MAX_BUFFER: usize = 512 * 1024;
+/// How long and how much a client may still send after the last answer. Closed at once, the
+/// connection would be reset, and the client might lose the answer that it hasn't read yet.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 1024 * 1024;
+
+/// One connection that speaks HTTP.
+struct Session {
+    worker: Rc<Worker>,
+    destination: Destination,
+    watch: Rc<Watch>,
+}
+
+/// The settings for all connections of a worker.
+pub(super) fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // `Patience` keeps the time.
+    http.header_read_timeout(None).max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
+    http
+}
+
+/// Serves requests on `stream` until it ends.
+pub(super) async fn serve<S>(worker: Rc<Worker>, destination: Destination, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let watch = worker.patience.watch();
+    let mut stream = Watched::new(stream, Rc::clone(&watch));
+    let session = Rc::new(Session { worker, destination, watch });
+    let service = service_fn(|request| {
+        let session = Rc::clone(&session);
+        async move { Ok::<_, Infallible>(session.answer(request).await) }
+    });
+    let connection = session.worker.http.serve_connection(TokioIo::new(&mut stream), service);
+    let outcome = tokio::select! {
+        biased;
+        outcome = connection => outcome,
+        () = session.watch.expired() => {
+            return tracing::debug!("a connection was closed: no request came in time");
+        }
+    };
+    if let Err(error) = outcome {
+        session.broken(&error);
+    }
+    linger(stream.get_mut()).await;
+}
+
+impl Session {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+        self.watch.suspend();
+        let response = self.judge(request).await;
+        response.map(|content| Answer::new(content, Rc::clone(&self.watch)))
+    }
+
+    async fn judge(&self, request: Request<Incoming>) -> Response<Content> {
+        let (parts, body) = request.into_parts();
+        let facts = match coherence::facts(&self.destination, &parts) {
+            Ok(facts) => facts,
+            Err(cause) => {
+                self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
+                return refuse::incoherent(&cause);
+            }
+        };
+        let permitted = match self.worker.gate.judge(facts, Request::from_parts(parts, body)) {
+            Ok(permitted) => permitted,
+            Err(denial) => return refuse::denied(denial),
+        };
+        match forward(&self.worker.client, permitted).await {
+            Ok(response) => response,
+            Err(failure) => {
+                tracing::debug!(error = %failure, "a permitted request failed");
+                refuse::failed(&failure)
+            }
+        }
+    }
+
+    /// The connection ended in an error. Bytes that are no request are a refusal.
+    fn broken(&self, error: &hyper::Error) {
+        tracing::debug!(%error, "a connection of the jail ended");
+        if error.is_parse() {
+            self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
+        }
+    }
+}
+
+/// Ends the connection on our side, and reads what the client still sends, for a while.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    let end = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    // Whether the client ended in good order or not makes no difference any more.
+    let _ = timeout(LINGER, end).await;
+}

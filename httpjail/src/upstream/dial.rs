@@ -1,0 +1,129 @@
+//! Opens connections to origins: first TCP, to the address that was checked, then TLS.
+
+use std::{net::SocketAddr, time::Duration};
+
+use rustls_pki_types::ServerName;
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{Options, Origin, Trust, TrustError, UpstreamError, resolve::Resolver};
+use crate::policy::{Host, Scheme};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one address may keep the next waiting (RFC 8305).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// A connection to an origin.
+pub(super) enum Connection {
+    /// For `http`.
+    Plain(TcpStream),
+    /// For `https`, verified.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What all threads need to dial: the resolver's rules and the trusted roots.
+#[derive(Debug)]
+pub(crate) struct Route {
+    resolver: Resolver,
+    trust: Trust,
+}
+
+impl Route {
+    /// The way out under the user's `options`; `own` are the proxy's listeners, never dialled.
+    pub(crate) fn new(options: &Options, own: Vec<SocketAddr>) -> Result<Self, TrustError> {
+        let trust = Trust::new(&options.extra_ca)?;
+        Ok(Self { resolver: Resolver::new(options, own), trust })
+    }
+
+    /// Connects to `origin`.
+    pub(super) async fn dial(&self, origin: &Origin) -> Result<Connection, UpstreamError> {
+        let host = origin.authority.host();
+        let addresses = self.resolver.resolve(&origin.authority).await?;
+        let stream = timeout(CONNECT_TIMEOUT, connect(host, addresses))
+            .await
+            .map_err(|_| UpstreamError::ConnectTimeout(host.clone()))??;
+        match origin.scheme {
+            Scheme::Http => Ok(Connection::Plain(stream)),
+            Scheme::Https => self.handshake(host, stream).await,
+        }
+    }
+
+    async fn handshake(&self, host: &Host, stream: TcpStream) -> Result<Connection, UpstreamError> {
+        let connector = TlsConnector::from(self.trust.client_config()?);
+        let failed = |source| UpstreamError::Tls { host: host.clone(), source };
+        let name = server_name(host).map_err(failed)?;
+        let stream = timeout(TLS_TIMEOUT, connector.connect(name, stream))
+            .await
+            .map_err(|_| UpstreamError::TlsTimeout(host.clone()))?
+            .map_err(failed)?;
+        Ok(Connection::Tls(Box::new(stream)))
+    }
+}
+
+fn server_name(host: &Host) -> std::io::Result<ServerName<'static>> {
+    match host {
+        Host::Name(name) => ServerName::try_from(name.clone()).map_err(std::io::Error::other),
+        Host::Ip(ip) => Ok(ServerName::IpAddress((*ip).into())),
+    }
+}
+
+/// Tries the addresses, families in turns, each a little after the one before; the first
+/// connection wins.
+async fn connect(host: &Host, addresses: Vec<SocketAddr>) -> Result<TcpStream, UpstreamError> {
+    if let [address] = addresses.as_slice() {
+        return attempt(*address).await;
+    }
+    let mut waiting = interleave(addresses).into_iter();
+    let mut attempts = JoinSet::new();
+    let mut failure = None;
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.spawn(attempt(address));
+        }
+        match timeout(STAGGER, attempts.join_next()).await {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(error)))) => failure = Some(error),
+            Ok(Some(Err(_))) | Err(_) => {}
+            Ok(None) => break,
+        }
+    }
+    Err(failure.unwrap_or_else(|| UpstreamError::NoAddress(host.clone())))
+}
+
+async fn attempt(address: SocketAddr) -> Result<TcpStream, UpstreamError> {
+    let failed = |source| UpstreamError::Connect { address, source };
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
+}
+
+/// Alternates between the families, beginning with that of the resolver's first answer.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (preferred, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut other = other.into_iter();
+    let mut order = Vec::new();
+    for address in preferred {
+        order.push(address);
+        order.extend(other.next());
+    }
+    order.extend(other);
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let parse = |list: &[&str]| -> Vec<SocketAddr> {
+            list.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let found = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "1.1.1.2:1"]);
+        let order = parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1", "[::3]:1"]);
+        assert_eq!(interleave(found), order);
+    }
+}

@@ -1,0 +1,105 @@
+//! Why an origin could not be reached.
+
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use super::{TrustError, ranges::Special};
+use crate::policy::Host;
+
+/// A failure to get an answer from an origin. Each fits in one line together with its sources.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The name has no address, or the resolver failed.
+    #[error("resolve {host}")]
+    Resolve {
+        /// What was asked for.
+        host: Host,
+        /// The resolver's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The resolver took too long.
+    #[error("resolve {0}: the resolver does not answer")]
+    ResolveTimeout(Host),
+    /// The resolver found the name without an address.
+    #[error("resolve {0}: it has no address")]
+    NoAddress(Host),
+    /// All addresses belong to ranges that are closed by default.
+    #[error("connect: address {address} is {range}; --allow-private allows it")]
+    Private {
+        /// The first address.
+        address: IpAddr,
+        /// Its range.
+        range: Special,
+    },
+    /// No option opens this address.
+    #[error("connect: address {address} is {range}")]
+    Unusable {
+        /// The first address.
+        address: IpAddr,
+        /// Its range.
+        range: Special,
+    },
+    /// The address is the proxy's own.
+    #[error("connect to {0}: it is this proxy itself")]
+    Loop(SocketAddr),
+    /// No address took the connection.
+    #[error("connect to {address}")]
+    Connect {
+        /// The address that was tried last.
+        address: SocketAddr,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// No address answered in time.
+    #[error("connect to {0}: no answer in time")]
+    ConnectTimeout(Host),
+    /// There are no roots to verify with.
+    #[error("verify the origin")]
+    Trust(#[from] TrustError),
+    /// The TLS handshake failed, most often since the certificate doesn't hold.
+    #[error("establish TLS with {host}")]
+    Tls {
+        /// Whose certificate was wanted.
+        host: Host,
+        /// The TLS library's or the system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The TLS handshake took too long.
+    #[error("establish TLS with {0}: no answer in time")]
+    TlsTimeout(Host),
+    /// The origin closed the connection, or speaks no HTTP/1.
+    #[error("get an answer from {host}")]
+    Http {
+        /// Who was asked.
+        host: Host,
+        /// The HTTP library's error.
+        #[source]
+        source: hyper::Error,
+    },
+    /// The origin changed the protocol though nobody asked for it.
+    #[error("get an answer from {0}: it switched protocols unasked")]
+    Switched(Host),
+}
+
+impl UpstreamError {
+    /// The error and its causes in one line, without repetition.
+    pub(crate) fn in_one_line(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !line.ends_with(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
+            cause = error.source();
+        }
+        line.replace(char::is_control, " ")
+    }
+}

@@ -1,0 +1,46 @@
+//! What the user decided about the way out.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rustls_pki_types::CertificateDer;
+
+use super::ranges;
+use crate::policy::Host;
+
+/// What the user decided about the way out.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Addresses for names, instead of the resolver's (`--resolve`).
+    pub resolve: Vec<(Host, IpAddr)>,
+    /// Authorities that are trusted beside the system's (`--upstream-ca`).
+    pub extra_ca: Vec<CertificateDer<'static>>,
+    /// Special address ranges that may be dialled (`--allow-private`).
+    pub allow_private: PrivateAccess,
+}
+
+/// Which of the special address ranges may be dialled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PrivateAccess {
+    /// None.
+    #[default]
+    None,
+    /// All that can be dialled.
+    All,
+    /// Those in one of these networks.
+    Cidrs(Vec<IpNet>),
+}
+
+impl PrivateAccess {
+    /// Whether these settings open the special address `ip`.
+    pub(super) fn opens(&self, ip: IpAddr) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Cidrs(nets) => {
+                let ip = ranges::unmapped(ip);
+                nets.iter().any(|net| net.contains(&ip))
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Idle connections to origins, kept by one worker thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use hyper::client::conn::http1::SendRequest;
+
+use crate::policy::{Authority, Scheme};
+
+/// Below the 75 s after which common servers close: a connection is seldom closed just as it is
+/// used again.
+const IDLE: Duration = Duration::from_secs(60);
+const MOST_IDLE: usize = 1024;
+
+/// Where a connection leads. Connections are shared between requests of the same origin alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    /// Plain or inside TLS.
+    pub(crate) scheme: Scheme,
+    /// The judged host and port.
+    pub(crate) authority: Authority,
+}
+
+/// The idle connections.
+pub(super) struct Pool<B> {
+    idle: RefCell<HashMap<Origin, Vec<Idle<B>>>>,
+    count: Cell<usize>,
+}
+
+struct Idle<B> {
+    sender: SendRequest<B>,
+    since: Instant,
+}
+
+impl<B> Pool<B> {
+    pub(super) fn new() -> Self {
+        Self { idle: RefCell::default(), count: Cell::new(0) }
+    }
+
+    /// Takes the connection to `origin` that was used last and is still good.
+    pub(super) async fn take(&self, origin: &Origin) -> Option<SendRequest<B>> {
+        while let Some(mut idle) = self.pop(origin) {
+            let fresh = idle.since.elapsed() < IDLE && !idle.sender.is_closed();
+            // Not ready means that the end of the last answer is still being noticed, for nothing
+            // else can be under way on a connection that was put back.
+            if fresh && idle.sender.ready().await.is_ok() {
+                return Some(idle.sender);
+            }
+        }
+        None
+    }
+
+    fn pop(&self, origin: &Origin) -> Option<Idle<B>> {
+        let idle = self.idle.borrow_mut().get_mut(origin)?.pop()?;
+        self.count.set(self.count.get() - 1);
+        Some(idle)
+    }
+
+    fn put(&self, origin: Origin, sender: SendRequest<B>) {
+        if sender.is_closed() || self.count.get() >= MOST_IDLE {
+            return;
+        }
+        self.count.set(self.count.get() + 1);
+        let idle = Idle { sender, since: Instant::now() };
+        self.idle.borrow_mut().entry(origin).or_default().push(idle);
+    }
+
+    /// Closes what has been idle for too long or was closed by the origin.
+    pub(super) fn sweep(&self) {
+        let mut left = 0;
+        self.idle.borrow_mut().retain(|_, connections| {
+            connections.retain(|idle| idle.since.elapsed() < IDLE && !idle.sender.is_closed());
+            left += connections.len();
+            !connections.is_empty()
+        });
+        self.count.set(left);
+    }
+}
+
+/// A connection whose answer is still being read. Dropped, the connection is closed; only
+/// [`Lease::finish`] keeps it for the next request.
+pub(crate) struct Lease<B> {
+    pool: Rc<Pool<B>>,
+    origin: Origin,
+    sender: SendRequest<B>,
+}
+
+impl<B> Lease<B> {
+    pub(super) fn new(pool: Rc<Pool<B>>, origin: Origin, sender: SendRequest<B>) -> Self {
+        Self { pool, origin, sender }
+    }
+
+    /// Puts the connection back: both the request and its answer have come to their end.
+    pub(crate) fn finish(self) {
+        self.pool.put(self.origin, self.sender);
+    }
+}
