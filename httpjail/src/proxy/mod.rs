@@ -17,6 +17,9 @@ mod slots;
 mod sniff;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{ProxyConfig, ProxyError, TcpDns, Timeouts};
 pub use flow::{Flow, FlowTable, SyntheticNames};
 pub use listener::run;
