@@ -10,7 +10,7 @@ mod permit;
 
 pub use decision::{Decision, Denial, DenyReason, Limits};
 pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
-pub use facts::{Process, RequestFacts, Scheme};
+pub use facts::{AuthorityInUrl, Process, RequestFacts, Scheme};
 pub use gate::Gate;
 pub use host::{Authority, AuthorityError, Host, HostPort};
 pub use names::SyntheticNames;

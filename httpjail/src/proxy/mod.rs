@@ -17,7 +17,10 @@ mod slots;
 mod sniff;
 mod worker;
 
-pub use crate::policy::SyntheticNames;
+#[cfg(test)]
+mod tests;
+
 pub use config::{ProxyConfig, ProxyError, TcpDns, Timeouts};
 pub use flow::{Flow, FlowTable};
+pub use crate::policy::SyntheticNames;
 pub use listener::run;

@@ -105,11 +105,11 @@ mod tests {
 
     #[test]
     fn only_a_full_house_waits_for_a_free_slot() {
-        let slots = Arc::new(Slots::new(1, 2).unwrap());
+        let slots = Arc::new(Slots::new(1, 3).unwrap());
         let first = slots.take();
         drop(slots.take());
         assert!(!slots.are_full() && !is_freed(&slots));
-        let _second = slots.take();
+        let _others = [slots.take(), slots.take()];
         assert!(slots.are_full());
         drop(first);
         assert!(!slots.are_full() && is_freed(&slots));

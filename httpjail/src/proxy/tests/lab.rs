@@ -1,0 +1,207 @@
+//! A proxy with fakes around it: flows that the test registers, names, and a rule of the test's.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    io::{self, PipeWriter},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rustls_pki_types::CertificateDer;
+use socket2::{Domain, Socket, Type};
+use tokio::io::AsyncWriteExt;
+
+use super::wire::Client;
+use crate::{
+    policy::{
+        Decision, Denial, DenyReason, EngineFactory, Host, Limits, Process, RequestFacts,
+        RuleEngine,
+    },
+    proxy::{Flow, FlowTable, ProxyConfig, SyntheticNames, TcpDns, Timeouts, run},
+    record::Recorder,
+    tls::Authority,
+    upstream::{Options, PrivateAccess},
+};
+
+/// The address that stands for `a.test`, as the DNS stub would give it.
+pub(super) const A_TEST: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
+
+type Rule = fn(&RequestFacts) -> Decision;
+
+/// How the proxy is set up.
+pub(super) struct Setup {
+    pub(super) rule: Rule,
+    pub(super) private: PrivateAccess,
+    pub(super) timeouts: Timeouts,
+    pub(super) extra_ca: Vec<CertificateDer<'static>>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            rule: |_| Decision::Allow(Limits::default()),
+            private: PrivateAccess::All,
+            timeouts: Timeouts::default(),
+            extra_ca: Vec::new(),
+        }
+    }
+}
+
+/// A rule that denies with a message.
+pub(super) fn deny(message: &str) -> Decision {
+    Decision::Deny(Denial { reason: DenyReason::Rule, message: Some(message.to_owned()) })
+}
+
+/// A rule that lets out `most` bytes.
+pub(super) fn allow_bytes(most: u64) -> Decision {
+    Decision::Allow(Limits { max_tx_bytes: Some(most) })
+}
+
+/// A running proxy; dropped, it is stopped.
+pub(super) struct Lab {
+    pub(super) authority: CertificateDer<'static>,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Option<PipeWriter>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    rule: Rule,
+    judged: Mutex<Vec<RequestFacts>>,
+    flows: Mutex<HashMap<SocketAddr, Flow>>,
+}
+
+impl Lab {
+    pub(super) fn start(setup: Setup) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let authority = Arc::new(Authority::new().unwrap());
+        let shared = Arc::new(Shared {
+            rule: setup.rule,
+            judged: Mutex::default(),
+            flows: Mutex::default(),
+        });
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let names = ["a.test", "b.test"].map(|name| (Host::parse(name).unwrap(), loopback));
+        let config = ProxyConfig {
+            listeners: vec![listener],
+            flows: Arc::new(Flows(Arc::clone(&shared))),
+            names: Arc::new(Names),
+            dns_tcp: Arc::new(Hello),
+            authority: Arc::clone(&authority),
+            engines: Arc::new(Engines(Arc::clone(&shared))),
+            recorder: Recorder::none(),
+            upstream: Options {
+                resolve: names.to_vec(),
+                extra_ca: setup.extra_ca,
+                allow_private: setup.private,
+            },
+            workers: 2,
+            timeouts: setup.timeouts,
+        };
+        let (stopped, stop) = io::pipe().unwrap();
+        let thread = thread::spawn(move || run(config, stopped).unwrap());
+        Self {
+            authority: authority.certificate_der(),
+            address,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// A connection that the jailed program meant for `original`.
+    pub(super) fn connect(&self, original: impl Into<SocketAddr>) -> Client {
+        self.connect_as(Some(original.into()))
+    }
+
+    /// A connection that isn't the jail's.
+    pub(super) fn connect_from_outside(&self) -> Client {
+        self.connect_as(None)
+    }
+
+    fn connect_as(&self, original: Option<SocketAddr>) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        let client = socket.local_addr().unwrap().as_socket().unwrap();
+        if let Some(original) = original {
+            let process = Some(Process { pid: 7, uid: 1000, comm: "probe".to_owned() });
+            self.shared.flows.lock().unwrap().insert(client, Flow { original, process });
+        }
+        socket.connect(&self.address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client::new(stream)
+    }
+
+    /// The facts that the rule has seen, in order.
+    pub(super) fn judged(&self) -> Vec<RequestFacts> {
+        self.shared.judged.lock().unwrap().clone()
+    }
+
+    /// The URLs that the rule has seen, in order.
+    pub(super) fn judged_urls(&self) -> Vec<String> {
+        self.judged().iter().map(RequestFacts::url).collect()
+    }
+
+    /// The address that the proxy listens at.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(thread::panicking() || matches!(ended, Some(Ok(()))));
+    }
+}
+
+struct Flows(Arc<Shared>);
+
+impl FlowTable for Flows {
+    fn take(&self, client: SocketAddr) -> io::Result<Option<Flow>> {
+        Ok(self.0.flows.lock().unwrap().remove(&client))
+    }
+}
+
+struct Names;
+
+impl SyntheticNames for Names {
+    fn name_of(&self, address: IpAddr) -> Option<String> {
+        (address == A_TEST).then(|| "a.test".to_owned())
+    }
+}
+
+struct Engines(Arc<Shared>);
+
+impl EngineFactory for Engines {
+    fn engine(&self) -> Box<dyn RuleEngine> {
+        Box::new(Engine(Arc::clone(&self.0)))
+    }
+}
+
+struct Engine(Arc<Shared>);
+
+impl RuleEngine for Engine {
+    fn decide(&mut self, facts: &RequestFacts) -> Decision {
+        self.0.judged.lock().unwrap().push(facts.clone());
+        (self.0.rule)(facts)
+    }
+}
+
+struct Hello;
+
+impl TcpDns for Hello {
+    fn serve(&self, mut stream: tokio::net::TcpStream) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move { stream.write_all(b"dns").await.unwrap() })
+    }
+}

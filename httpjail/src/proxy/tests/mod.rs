@@ -1,0 +1,10 @@
+//! The proxy as a whole, between clients and origins on loopback.
+
+mod framing;
+mod lab;
+mod limits;
+mod origin;
+mod plain;
+mod refusals;
+mod tls;
+mod wire;
