@@ -20,7 +20,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use crate::policy::SyntheticNames;
 pub use config::{ProxyConfig, ProxyError, TcpDns, Timeouts};
 pub use flow::{Flow, FlowTable};
-pub use crate::policy::SyntheticNames;
 pub use listener::run;
