@@ -2,7 +2,6 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
-    path::Path,
     time::Duration,
 };
 
@@ -12,6 +11,7 @@ use super::{
     SessionError,
     control::Channel,
     jail::Jail,
+    log,
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
     run_dir::RunDir,
@@ -59,7 +59,7 @@ impl Planned {
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let identity = user::invoking_user()?;
         let upstream = upstream(&plan.upstream)?;
-        let log = plan.request_log.as_deref().map(|path| open_log(path, identity.as_ref()));
+        let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
@@ -194,12 +194,6 @@ impl Running {
         proxy.stop();
         emptied.map_err(SessionError::Jail)
     }
-}
-
-/// Opens the log as the invoking user would: a link that the user planted in a folder of theirs
-/// must not lead a root process elsewhere.
-fn open_log(path: &Path, identity: Option<&Identity>) -> Result<LogFile, SessionError> {
-    Ok(user::as_user(identity, || LogFile::open(path))?)
 }
 
 /// Turns the plan's choices into the dialler's.

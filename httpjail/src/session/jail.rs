@@ -29,6 +29,7 @@ impl Jail {
         run_dir.note_cgroup(&path).map_err(SessionError::RunDir)?;
         let maps = parent.maps().try_clone().map_err(SessionError::Jail)?;
         let dir = CgroupDir::create(&path).map_err(SessionError::Jail)?;
+        dir.try_lock().map_err(SessionError::Jail)?;
         let id = JailId::of(&dir);
         Ok(Self { dir, id, maps, ended: false })
     }

@@ -8,6 +8,7 @@ mod arm;
 mod control;
 mod error;
 mod jail;
+mod log;
 mod proxy_process;
 mod proxy_role;
 mod reap;

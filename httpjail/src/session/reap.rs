@@ -89,6 +89,9 @@ fn end_jail(hierarchy: &Hierarchy, parent: Option<&Parent>, path: &Path) -> bool
         return true;
     }
     let Ok(dir) = CgroupDir::open(path) else { return !path.exists() };
+    if !dir.try_lock().unwrap_or(false) {
+        return false;
+    }
     let ended = dir.kill().and_then(|()| dir.wait_empty(DEATH));
     if let Some(parent) = parent
         && let Err(error) = parent.maps().disarm(JailId::of(&dir))

@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::OwnedFd,
         unix::fs::{DirBuilderExt, PermissionsExt},
     },
     path::{Path, PathBuf},
@@ -30,7 +30,7 @@ const ATTEMPTS: usize = 16;
 pub(super) struct RunDir {
     id: String,
     path: PathBuf,
-    lock: OwnedFd,
+    _lock: OwnedFd,
 }
 
 /// The folder of a run whose supervisor is dead, locked by us.
@@ -70,7 +70,7 @@ impl RunDir {
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let path = Path::new(BASE).join(&id);
         fs::rename(&unborn, &path)?;
-        Ok(Self { id, path, lock })
+        Ok(Self { id, path, _lock: lock })
     }
 
     /// The run's id: eight hexadecimal digits.
@@ -81,11 +81,6 @@ impl RunDir {
     /// The folder.
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The descriptor that holds the lock: whoever keeps it keeps the run alive.
-    pub(super) fn lock(&self) -> BorrowedFd<'_> {
-        self.lock.as_fd()
     }
 
     /// Notes the run's cgroup, for whoever has to sweep after this run. To be called before the

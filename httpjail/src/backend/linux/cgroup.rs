@@ -3,17 +3,14 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{Mode, OFlags},
+    fs::{FlockOperation, Mode, OFlags},
 };
 
 /// Where cgroup v2 is mounted, and the caller's place in it.
@@ -127,20 +124,19 @@ impl CgroupDir {
         self.id
     }
 
-    /// The cgroups right below it.
+    /// Locks it for this process's life; `false`: somebody else holds it. A living run holds its
+    /// jail's cgroup, so nobody in another mount namespace (with another `/run`) takes it for
+    /// dead.
     ///
     /// # Errors
     ///
-    /// When the directory can't be read.
-    pub(crate) fn children(&self) -> io::Result<Vec<PathBuf>> {
-        let mut children = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                children.push(entry.path());
-            }
+    /// What `flock(2)` says.
+    pub(crate) fn try_lock(&self) -> io::Result<bool> {
+        match rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        Ok(children)
     }
 
     /// Kills every process in it and below it (`cgroup.kill`, Linux 5.14).
@@ -231,11 +227,6 @@ pub(super) fn find_below(root: &Path, wanted: &dyn Fn(&str) -> bool) -> Vec<Path
         }
     }
     found
-}
-
-/// The inode of a path, if it exists.
-pub(super) fn id_of(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 #[cfg(test)]

@@ -26,8 +26,6 @@ pub(crate) struct RolePlan {
 /// A running role.
 #[derive(Debug)]
 pub(crate) struct Role {
-    /// Its process id, not reused while this lives (nobody else reaps it).
-    pub(crate) pid: Pid,
     /// Readable once it has ended.
     pub(crate) pidfd: OwnedFd,
 }
@@ -65,7 +63,7 @@ pub(crate) fn fork(plan: &RolePlan, main: impl FnOnce() -> u8) -> io::Result<Rol
     }
     let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("fork returned no pid"))?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Role { pid, pidfd })
+    Ok(Role { pidfd })
 }
 
 /// Gives up what the role doesn't need: terminal, descriptors, user id, capabilities.

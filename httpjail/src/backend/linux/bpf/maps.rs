@@ -122,6 +122,7 @@ impl Maps {
     /// # Errors
     ///
     /// When the map can't be read.
+    #[cfg(test)]
     pub(crate) fn is_armed(&self, jail: JailId) -> io::Result<bool> {
         Ok(sys::lookup::<u64, JailEntry>(self.jails.as_fd(), &jail.0)?.is_some())
     }

@@ -1,0 +1,85 @@
+//! Opening the request log on behalf of the invoking user.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
+
+use super::SessionError;
+use crate::{
+    backend::linux::user::{Identity, as_user},
+    record::{LogError, LogFile},
+};
+
+/// Opens the log as the invoking user would: a link that a jailed program planted in a folder of
+/// the user's must not lead a root process elsewhere. A new file belongs to the user.
+///
+/// Where the user may not write, root may, if nobody but root could have prepared the place:
+/// `sudo httpjail --request-log /var/log/jail.log` works.
+///
+/// # Errors
+///
+/// [`LogError`] says what is at `path` instead.
+pub(super) fn open(path: &Path, identity: Option<&Identity>) -> Result<LogFile, SessionError> {
+    match as_user(identity, || LogFile::open(path)) {
+        Err(LogError::Open { source, path }) if is_refusal(&source) && identity.is_some() => {
+            match root_folder(&path) {
+                Some((_folder, through)) => Ok(LogFile::open(&through)?),
+                None => Err(LogError::Open { path, source }.into()),
+            }
+        }
+        other => Ok(other?),
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// The file's folder, held open, and the file's path through it, if the folder is root's alone
+/// and no link leads to it. The path stays right whatever is renamed meanwhile.
+fn root_folder(path: &Path) -> Option<(OwnedFd, PathBuf)> {
+    let name = path.file_name()?;
+    let folder = match path.parent()? {
+        parent if parent.as_os_str().is_empty() => Path::new("."),
+        parent => parent,
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat2(CWD, folder, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()?;
+    let stat = fstat(&folder).ok()?;
+    let is_roots = stat.st_uid == 0 && stat.st_mode & 0o022 == 0;
+    let through = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    is_roots.then_some((folder, through))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_others_may_write_is_not_roots_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let log = dir.path().join("log");
+        set(0o755);
+        assert!(root_folder(&log).is_some(), "this test needs root: cargo xtask test");
+        set(0o777);
+        assert!(root_folder(&log).is_none());
+        set(0o775);
+        assert!(root_folder(&log).is_none());
+    }
+
+    #[test]
+    fn a_folder_behind_a_link_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
+        assert!(root_folder(&dir.path().join("real/log")).is_some());
+        assert!(root_folder(&dir.path().join("link/log")).is_none());
+    }
+}
