@@ -20,18 +20,16 @@ use crate::{
 pub(super) struct JsEngine {
     source: Arc<RuleSource>,
     inspector: Arc<dyn ProcessInspector>,
-    /// `None` after damage, until the next request.
+    /// `None` before the first request, and after damage until the next one.
     sandbox: Option<Sandbox>,
     warnings: Allowance,
 }
 
 impl JsEngine {
-    /// An engine for the calling thread. If it can't be made now, each request tries again and
-    /// is denied until it can.
+    /// An engine for the calling thread. Its world is made when the first request comes: a
+    /// command that sends none doesn't wait for it.
     pub(super) fn new(source: Arc<RuleSource>, inspector: Arc<dyn ProcessInspector>) -> Self {
-        let mut engine = Self { source, inspector, sandbox: None, warnings: Allowance::default() };
-        engine.restore();
-        engine
+        Self { source, inspector, sandbox: None, warnings: Allowance::default() }
     }
 
     fn restore(&mut self) {
