@@ -44,7 +44,7 @@ pub(super) enum Damaged {
     #[error("it took longer than {} ms", Budget::WORK.as_millis())]
     OverTime,
     /// The engine had no memory left, or failed otherwise.
-    #[error("the engine failed: {0}")]
+    #[error("{0}")]
     Failed(String),
 }
 
