@@ -59,7 +59,8 @@ fn decision(c: &mut Criterion) {
     }
     group.finish();
     let rule = Js::compile("readme", RULES[0].2).expect("the rule compiles");
-    c.bench_function("engine", |b| b.iter(|| rule.engine()));
+    let facts = facts(RULES[0].1);
+    c.bench_function("first decision", |b| b.iter(|| rule.engine().decide(&facts)));
 }
 
 criterion_group! {

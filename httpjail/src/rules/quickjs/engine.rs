@@ -20,24 +20,24 @@ use crate::{
 pub(super) struct JsEngine {
     source: Arc<RuleSource>,
     inspector: Arc<dyn ProcessInspector>,
-    /// `None` after damage, until the next request.
+    /// `None` before the first request, and after damage until the next one.
     sandbox: Option<Sandbox>,
     warnings: Allowance,
 }
 
 impl JsEngine {
-    /// An engine for the calling thread. If it can't be made now, each request tries again and
-    /// is denied until it can.
+    /// An engine for the calling thread. Its world is made when the first request comes: a
+    /// command that sends none doesn't wait for it.
     pub(super) fn new(source: Arc<RuleSource>, inspector: Arc<dyn ProcessInspector>) -> Self {
-        let mut engine = Self { source, inspector, sandbox: None, warnings: Allowance::default() };
-        engine.restore();
-        engine
+        Self { source, inspector, sandbox: None, warnings: Allowance::default() }
     }
 
     fn restore(&mut self) {
         match Sandbox::new(&self.source, Arc::clone(&self.inspector)) {
             Ok(sandbox) => self.sandbox = Some(sandbox),
-            Err(error) => self.warn("the rule engine can't be made", &error.to_string()),
+            Err(error) => {
+                self.warn("requests denied: the rule engine can't be made", &error.to_string())
+            }
         }
     }
 
@@ -48,8 +48,10 @@ impl JsEngine {
     }
 
     fn warn(&mut self, what: &'static str, detail: &str) {
-        if let Some(suppressed) = self.warnings.take(Instant::now()) {
-            warn!(suppressed, "{what}: {}", Printable(detail));
+        match self.warnings.take(Instant::now()) {
+            None => {}
+            Some(0) => warn!("{what}: {}", Printable(detail)),
+            Some(suppressed) => warn!(suppressed, "{what}: {}", Printable(detail)),
         }
     }
 }
@@ -68,14 +70,14 @@ impl RuleEngine for JsEngine {
         match sandbox.decide(facts) {
             Ok(Outcome::Decided(decision)) => decision,
             Ok(Outcome::Meaningless(value)) => {
-                self.failed("denied, for the rule's answer means nothing", &value, None)
+                self.failed("request denied: the rule answered what means nothing", &value, None)
             }
             Ok(Outcome::Threw(error)) => {
-                self.failed("denied, for the rule threw", &error, Some(FAILED))
+                self.failed("request denied: the rule threw", &error, Some(FAILED))
             }
             Err(damage) => {
                 self.sandbox = None;
-                self.failed("denied, for the rule failed", &damage.to_string(), Some(FAILED))
+                self.failed("request denied: the rule failed", &damage.to_string(), Some(FAILED))
             }
         }
     }
@@ -111,3 +113,20 @@ impl Allowance {
 const PER_SECOND: u32 = 10;
 /// What the jailed program reads; the error itself is none of its business.
 const FAILED: &str = "JavaScript execution failed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warns_some_times_a_second_and_counts_the_rest() {
+        let (mut allowance, start) = (Allowance::default(), Instant::now());
+        for _ in 0..PER_SECOND {
+            assert_eq!(allowance.take(start), Some(0));
+        }
+        assert_eq!(allowance.take(start), None);
+        assert_eq!(allowance.take(start + Duration::from_millis(999)), None);
+        assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(2));
+        assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(0));
+    }
+}

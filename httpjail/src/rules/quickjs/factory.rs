@@ -23,9 +23,8 @@ impl Js {
     /// [`RuleError::Syntax`] with the place of the error.
     pub fn compile(name: &str, source: &str) -> Result<Self, RuleError> {
         let source = RuleSource::new(name, source);
-        let inspector: Arc<dyn ProcessInspector> = Arc::new(Blind);
-        Sandbox::new(&source, Arc::clone(&inspector))?;
-        Ok(Self { source: Arc::new(source), inspector })
+        Sandbox::check(&source)?;
+        Ok(Self { source: Arc::new(source), inspector: Arc::new(Blind) })
     }
 
     /// The same rule, with an inspector that `r.process.exe` asks.

@@ -92,7 +92,10 @@
     seen.add(object);
     freeze(object);
     waiting.push(getPrototypeOf(object));
-    for (const key of ownKeys(object)) {
+    const keys = ownKeys(object);
+    // Most of the world: a plain function has its name and length, and no more.
+    if (keys.length === 2 && keys[0] === 'length' && keys[1] === 'name') continue;
+    for (const key of keys) {
       const { value, get, set } = getOwnPropertyDescriptor(object, key);
       waiting.push(value ?? null, get ?? null, set ?? null);
     }

@@ -41,15 +41,26 @@ pub(super) enum Outcome {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Damaged {
     /// The decision took longer than the budget allows.
-    #[error("it took longer than {} ms", Budget::PER_DECISION.as_millis())]
+    #[error("it took longer than {} ms", Budget::WORK.as_millis())]
     OverTime,
     /// The engine had no memory left, or failed otherwise.
-    #[error("the engine failed: {0}")]
+    #[error("{0}")]
     Failed(String),
 }
 
 impl Sandbox {
-    /// Builds a world and compiles the rule into it.
+    /// Compiles the rule and throws the result away: what is left to go wrong later is memory.
+    ///
+    /// # Errors
+    ///
+    /// A syntax error in the rule, or no memory for the engine.
+    pub(super) fn check(source: &RuleSource) -> Result<(), RuleError> {
+        let runtime = runtime()?;
+        let context = Context::custom::<Grammar>(&runtime).map_err(|error| engine_error(&error))?;
+        context.with(|ctx| compile(&ctx, source).map(drop))
+    }
+
+    /// Builds a world and compiles the rule into it. This takes milliseconds.
     ///
     /// # Errors
     ///
@@ -58,12 +69,9 @@ impl Sandbox {
         source: &RuleSource,
         inspector: Arc<dyn ProcessInspector>,
     ) -> Result<Self, RuleError> {
-        let engine = |error: js::Error| RuleError::Engine { reason: error.to_string() };
         let budget = Budget::new();
-        let runtime = Runtime::new().map_err(engine)?;
-        runtime.set_memory_limit(MEMORY);
-        runtime.set_max_stack_size(STACK);
-        let context = Context::custom::<Intrinsics>(&runtime).map_err(engine)?;
+        let runtime = runtime()?;
+        let context = Context::custom::<World>(&runtime).map_err(|error| engine_error(&error))?;
         let (rule, begin, kit) = context.with(|ctx| {
             let furnished = furnish(&ctx, inspector)
                 .and_then(|kit| Ok((kit.get::<_, Function<'_>>("begin")?, kit)))
@@ -204,6 +212,17 @@ impl<'js> Kit<'js> {
     }
 }
 
+fn runtime() -> Result<Runtime, RuleError> {
+    let runtime = Runtime::new().map_err(|error| engine_error(&error))?;
+    runtime.set_memory_limit(MEMORY);
+    runtime.set_max_stack_size(STACK);
+    Ok(runtime)
+}
+
+fn engine_error(error: &js::Error) -> RuleError {
+    RuleError::Engine { reason: error.to_string() }
+}
+
 /// Makes the world of a rule: see `prelude.js`.
 fn furnish<'js>(ctx: &Ctx<'js>, inspector: Arc<dyn ProcessInspector>) -> js::Result<Object<'js>> {
     let native = Object::new(ctx.clone())?;
@@ -225,7 +244,7 @@ fn compile(ctx: &Ctx<'_>, source: &RuleSource) -> Result<Compiled, RuleError> {
 
 fn syntax_error(ctx: &Ctx<'_>, source: &RuleSource, error: &js::Error) -> RuleError {
     let Some(exception) = ctx.catch().into_exception() else {
-        return RuleError::Engine { reason: error.to_string() };
+        return engine_error(error);
     };
     let place = exception.stack().and_then(|stack| Place::find(&stack));
     let Place { line, column } = place.unwrap_or(Place { line: 1, column: 1 });
@@ -253,10 +272,13 @@ impl Place {
     }
 }
 
+/// What compiling takes.
+type Grammar = (intrinsic::Eval, intrinsic::RegExpCompiler);
+
 /// What a rule may use of JavaScript. Left out: `Proxy` (an answer that runs code while it is
 /// read), `WeakRef` and `FinalizationRegistry` (code that runs at some later request), the
 /// clock of `performance`, and `DOMException`.
-type Intrinsics = (
+type World = (
     intrinsic::Date,
     intrinsic::Eval,
     intrinsic::RegExpCompiler,
