@@ -239,7 +239,7 @@ impl Lab {
 
     pub(crate) fn new_log(&self) -> PathBuf {
         let number = self.logs.fetch_add(1, Ordering::Relaxed);
-        self.folder.path().join(format!("requests-{number}.log"))
+        self.folder.path().join("logs").join(format!("requests-{number}.log"))
     }
 }
 
@@ -273,30 +273,34 @@ impl std::fmt::Debug for AuthorityFile {
 fn new_folder() -> TempDir {
     let folder = tempfile::Builder::new().prefix("httpjail-lab-").tempdir();
     let folder = folder.expect("a temporary folder can be made");
-    let home = folder.path().join("home");
-    fs::create_dir(&home).expect("a folder can be made");
-    for (path, mode) in [(folder.path(), 0o755), (home.as_path(), 0o777)] {
+    for (name, mode) in [("", 0o755), ("home", 0o777), ("logs", 0o777)] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(&path).expect("a folder can be made");
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is our own");
     }
     fs::copy(programs::probe(), folder.path().join("probe")).expect("the probe can be copied");
     folder
 }
 
-/// Gives the namespace its own name service and users.
+/// Gives the namespace its own name service and users; sudo asks the plain user for no password.
 fn furnish(client: &Namespace, folder: &Path) {
-    let passwd = fs::read_to_string("/etc/passwd").expect("every system has users");
-    let group = fs::read_to_string("/etc/group").expect("every system has groups");
+    let existing = |path| fs::read_to_string(path).expect("every system has users and groups");
     let home = folder.join("home");
     let user = format!("{USER_NAME}:x:{USER_UID}:{USER_GID}::{}:/bin/sh\n", home.display());
+    let sudoers = "root ALL=(ALL) ALL\n".to_owned() + USER_NAME + " ALL=(ALL) NOPASSWD: ALL\n";
     let files = [
         ("/etc/resolv.conf", format!("nameserver {NAMESERVER_V4}\noptions timeout:1 attempts:1\n")),
         ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
-        ("/etc/passwd", passwd + &user),
-        ("/etc/group", group + &format!("{USER_NAME}:x:{USER_GID}:\n")),
+        ("/etc/passwd", existing("/etc/passwd") + &user),
+        ("/etc/group", existing("/etc/group") + &format!("{USER_NAME}:x:{USER_GID}:\n")),
+        ("/etc/shadow", existing("/etc/shadow") + USER_NAME + ":*:19000:0:99999:7:::\n"),
+        ("/etc/sudoers", sudoers),
     ];
     for (target, text) in files {
         let source = folder.join(target.trim_start_matches("/etc/"));
         fs::write(&source, text).expect("the lab's folder can be written to");
+        let mode = if matches!(target, "/etc/shadow" | "/etc/sudoers") { 0o440 } else { 0o644 };
+        fs::set_permissions(&source, fs::Permissions::from_mode(mode)).expect("it is our own");
         client.bind(&source, target);
     }
 }

@@ -43,8 +43,6 @@ pub(crate) fn identity(_: &Arguments) -> Result<Value, Refusal> {
         "groups": field("Groups"),
         "capabilities": field("CapEff"),
         "no_new_privileges": field("NoNewPrivs"),
-        "blocked_signals": field("SigBlk"),
-        "ignored_signals": field("SigIgn"),
         "cgroup": cgroup,
         "folder": std::env::current_dir().step("getcwd")?,
         "environment": environment,
