@@ -10,7 +10,7 @@ use std::{
 use super::args::{Action, Cli, RunArgs};
 pub use super::options::{PrivateRange, Resolve};
 use crate::{
-    policy::{Authority, AuthorityError, Host, RequestFacts, Scheme},
+    policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
 };
 
@@ -157,29 +157,62 @@ fn question(words: &[String]) -> Result<RequestFacts, PlanError> {
     if http::Method::from_bytes(method.as_bytes()).is_err() {
         return Err(PlanError::Method(method));
     }
-    let parsed = url::Url::parse(url).map_err(|_| PlanError::Url(url.to_owned()))?;
-    let scheme = match parsed.scheme() {
+    facts(method, url)
+}
+
+/// Takes a URL apart without normalising its path: the proxy shows rules the path as it was sent,
+/// dot segments and all, so the answer here must be the answer there.
+fn facts(method: String, url: &str) -> Result<RequestFacts, PlanError> {
+    let not_a_url = || PlanError::Url(url.to_owned());
+    let (scheme, rest) = url.split_once("://").ok_or_else(not_a_url)?;
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
         "http" => Scheme::Http,
         "https" => Scheme::Https,
-        _ => return Err(PlanError::Url(url.to_owned())),
+        _ => return Err(not_a_url()),
     };
+    let rest = rest.split('#').next().unwrap_or_default();
+    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let wrong = |source| PlanError::Authority { url: url.to_owned(), source };
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(wrong(AuthorityError::UserInfo));
-    }
-    let host = Host::parse(parsed.host_str().unwrap_or_default()).map_err(wrong)?;
-    let port = match parsed.port() {
-        Some(0) => return Err(wrong(AuthorityError::Port)),
-        Some(port) => port,
-        None => scheme.default_port(),
+    let named = HostPort::parse(authority).map_err(wrong)?;
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (target, None),
     };
+    let path = if path.is_empty() { "/" } else { path };
     Ok(RequestFacts {
         method,
         scheme,
-        authority: Authority::new(host, port),
-        path: parsed.path().to_owned(),
-        query: parsed.query().map(str::to_owned),
+        authority: Authority::new(named.host, named.port.unwrap_or(scheme.default_port())),
+        path: path.to_owned(),
+        query,
         requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
         process: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(url: &str) -> (String, String) {
+        let facts = question(&[url.to_owned()]).unwrap();
+        (facts.url(), facts.path)
+    }
+
+    #[test]
+    fn shows_the_rule_the_path_as_the_proxy_would() {
+        assert_eq!(
+            asked("http://A.test./pub/../secret?a=b#c"),
+            ("http://a.test/pub/../secret?a=b".to_owned(), "/pub/../secret".to_owned())
+        );
+        assert_eq!(asked("https://a.test").1, "/");
+        assert_eq!(asked("https://a.test:8443?x=1").0, "https://a.test:8443/?x=1");
+    }
+
+    #[test]
+    fn refuses_what_names_no_host() {
+        for url in ["a.test", "ftp://a.test/", "http://", "http://u:p@a.test/", "http://a:0/"] {
+            assert!(question(&[url.to_owned()]).is_err(), "{url}");
+        }
+    }
 }

@@ -101,6 +101,15 @@ impl LogFile {
         Ok(())
     }
 
+    /// The same file, by a descriptor of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the descriptor can't be copied.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, created: self.created })
+    }
+
     /// The open file, for whoever must keep it open over a fork.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.file)

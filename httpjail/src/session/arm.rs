@@ -11,7 +11,7 @@ use super::{
     SessionError,
     control::Channel,
     jail::Jail,
-    log,
+    log::{self, Log, Owner},
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
     run_dir::RunDir,
@@ -27,7 +27,6 @@ use crate::{
         user::{self, Identity},
     },
     cli::plan::{PrivateRange, RunPlan, UpstreamPlan},
-    record::LogFile,
     tls::ChildTrust,
     upstream::{Options, PrivateAccess},
 };
@@ -43,7 +42,7 @@ pub(super) struct Planned {
     inherited: spawn::Signals,
     signals: Signals,
     hierarchy: Hierarchy,
-    log: Option<LogFile>,
+    log: Option<Log>,
 }
 
 impl Planned {
@@ -76,13 +75,14 @@ impl Planned {
         let run_dir = RunDir::create().map_err(SessionError::RunDir)?;
         let parent = Parent::ensure(&self.hierarchy)?;
         let jail = Jail::make(&parent, &run_dir)?;
+        let (log, log_owner) = self.log.map_or((None, None), |log| (Some(log.file), log.owner));
         let (inspect, asks) = Channel::pair().map_err(SessionError::Proxy)?;
         let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
         let role = ProxyRole {
             control: listens,
             inspect: asks,
             kill_switch: jail.kill_switch()?,
-            log: self.log,
+            log,
             rules: self.plan.rules,
             upstream: self.upstream,
             flows: parent.maps().flows(jail.id()).map_err(SessionError::Jail)?,
@@ -115,6 +115,7 @@ impl Planned {
                 parent,
                 hierarchy: self.hierarchy,
                 signals: self.signals,
+                _log_owner: log_owner,
                 _run_dir: run_dir,
             },
         })
@@ -149,6 +150,7 @@ struct Up {
     parent: Parent,
     hierarchy: Hierarchy,
     signals: Signals,
+    _log_owner: Option<Owner>,
     _run_dir: RunDir,
 }
 

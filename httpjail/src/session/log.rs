@@ -14,8 +14,32 @@ use crate::{
     record::{LogError, LogFile},
 };
 
+/// The request log, for the proxy to write.
+pub(super) struct Log {
+    /// The open file.
+    pub(super) file: LogFile,
+    /// Gives the file to the invoking user when the run is over.
+    pub(super) owner: Option<Owner>,
+}
+
+/// Whom a new log belongs to once the jail is gone: while the jail lives the file is root's, or
+/// the jailed program, which runs as the same user, could rewrite it.
+pub(super) struct Owner {
+    file: LogFile,
+    uid: u32,
+    gid: u32,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.give_to(self.uid, self.gid) {
+            tracing::warn!(%error, "the request log stays root's");
+        }
+    }
+}
+
 /// Opens the log as the invoking user would: a link that a jailed program planted in a folder of
-/// the user's must not lead a root process elsewhere. A new file belongs to the user.
+/// the user's must not lead a root process elsewhere.
 ///
 /// Where the user may not write, root may, if nobody but root could have prepared the place:
 /// `sudo httpjail --request-log /var/log/jail.log` works.
@@ -23,16 +47,26 @@ use crate::{
 /// # Errors
 ///
 /// [`LogError`] says what is at `path` instead.
-pub(super) fn open(path: &Path, identity: Option<&Identity>) -> Result<LogFile, SessionError> {
-    match as_user(identity, || LogFile::open(path)) {
-        Err(LogError::Open { source, path }) if is_refusal(&source) && identity.is_some() => {
-            match root_folder(&path) {
-                Some((_folder, through)) => Ok(LogFile::open(&through)?),
-                None => Err(LogError::Open { path, source }.into()),
-            }
-        }
-        other => Ok(other?),
+pub(super) fn open(path: &Path, identity: Option<&Identity>) -> Result<Log, SessionError> {
+    let Some(identity) = identity else {
+        return Ok(Log { file: LogFile::open(path)?, owner: None });
+    };
+    match as_user(Some(identity), || LogFile::open(path)) {
+        Ok(file) => Ok(keep(file, identity)
+            .map_err(|source| LogError::Open { path: path.to_owned(), source })?),
+        Err(LogError::Open { source, path }) if is_refusal(&source) => match root_folder(&path) {
+            Some((_folder, through)) => Ok(Log { file: LogFile::open(&through)?, owner: None }),
+            None => Err(LogError::Open { path, source }.into()),
+        },
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Keeps a new log from its user until the run is over.
+fn keep(file: LogFile, identity: &Identity) -> io::Result<Log> {
+    file.give_to(0, 0)?;
+    let owner = Owner { file: file.try_clone()?, uid: identity.uid(), gid: identity.gid() };
+    Ok(Log { file, owner: Some(owner) })
 }
 
 fn is_refusal(error: &io::Error) -> bool {
