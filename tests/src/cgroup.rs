@@ -111,7 +111,11 @@ impl Drop for Cgroup {
 }
 
 /// Where cgroup2 is mounted: on a hybrid hierarchy beside the old controllers.
-fn mount() -> PathBuf {
+///
+/// # Panics
+/// When it is not mounted.
+#[must_use]
+pub fn mount() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
     let line = mounts.lines().find(|line| line.contains(" - cgroup2 "));
     let path = line.and_then(|line| line.split(' ').nth(4));

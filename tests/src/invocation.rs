@@ -32,6 +32,7 @@ pub struct Invocation<'lab> {
     cgroup: PathBuf,
     user: Option<u32>,
     held: Option<SocketAddr>,
+    entry: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,7 @@ impl<'lab> Invocation<'lab> {
             cgroup,
             user: None,
             held: None,
+            entry: "run-in",
         }
     }
 
@@ -89,6 +91,14 @@ impl<'lab> Invocation<'lab> {
     #[must_use]
     pub fn in_cgroup(mut self, cgroup: &Path) -> Self {
         cgroup.clone_into(&mut self.cgroup);
+        self
+    }
+
+    /// Lets it see the lab's cgroup as the root of all, as in a container: no other jail of the
+    /// machine is within its reach.
+    #[must_use]
+    pub fn secluded(mut self) -> Self {
+        self.entry = "seclude";
         self
     }
 
@@ -134,7 +144,7 @@ impl<'lab> Invocation<'lab> {
     /// When it can't be started.
     pub fn start<S: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = S>) -> Running {
         let log = (self.place == Place::Jail).then(|| self.lab.new_log());
-        let mut line: Vec<OsString> = vec![self.lab.probe().into(), "run-in".into()];
+        let mut line: Vec<OsString> = vec![self.lab.probe().into(), self.entry.into()];
         line.extend([self.cgroup.clone().into_os_string(), "--".into()]);
         if let Some(address) = self.held {
             line.extend([self.lab.probe().into(), "holding".into()]);

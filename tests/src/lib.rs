@@ -16,11 +16,11 @@ pub use crate::sniffer::{Frame, Sniffer};
 
 pub mod act;
 pub mod addresses;
+pub mod cgroup;
 pub mod programs;
 pub mod sys;
 
 mod authority;
-mod cgroup;
 mod invocation;
 mod lab;
 mod nameserver;

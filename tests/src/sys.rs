@@ -28,6 +28,16 @@ pub enum Mounts {
     Private,
 }
 
+/// Gives the calling process a mount namespace of its own, and a cgroup namespace whose root is the
+/// cgroup that it is in.
+///
+/// # Errors
+/// As unshare(2).
+pub fn unshare_cgroups() -> io::Result<()> {
+    // SAFETY: neither flag detaches the descriptor table, which is what makes unshare(2) unsafe.
+    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP | libc::CLONE_NEWNS) })
+}
+
 /// setsockopt(2) with a value that is spelt out in bytes.
 ///
 /// # Errors

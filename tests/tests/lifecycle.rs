@@ -132,23 +132,43 @@ fn leaves_living_runs_alone_when_it_sweeps() {
     lab.assert_clean();
 }
 
-/// Runs alone (see .config/nextest.toml): it takes away what all jails of the machine share.
+/// Removes what all jails of the machine share, so it gets a machine of its own, as it were.
 #[test]
 fn removes_the_parents_when_told_to_remove_all() {
     let lab = Lab::new();
-    let cleanup = [programs::httpjail().into_os_string(), "cleanup".into(), "--all".into()];
-    let mut living = lab.jail().start(["sh", "-c", "echo ready; read go"]);
-    living.line("ready");
-    let refused = lab.outside().run(&cleanup).exits(125);
-    assert!(!refused.stderr.is_empty(), "it says why");
-    living.write("go\n");
-    living.finish().exits(0);
-    assert!(!lab.cgroup().descendants().is_empty(), "the parent stays for the next jail");
-    lab.outside().run(&cleanup).exits(0);
+    let httpjail = programs::httpjail();
+    let script = format!(
+        "parents() {{ find {cgroups} -name 'httpjail-*' | wc -l; }}
+         mkfifo ready go
+         {httpjail} -- sh -c 'echo > ready; read line < go' & read line < ready
+         {httpjail} cleanup --all; echo $?
+         echo > go; wait; parents; nft list tables
+         {httpjail} cleanup --all; echo $?; parents; nft list tables",
+        cgroups = httpjail_tests::cgroup::mount().display(),
+        httpjail = httpjail.display(),
+    );
+    let done = lab.outside().secluded().sh(&script);
+    assert_eq!(done.stdout, "125\n1\ntable inet httpjail\n0\n0\n", "{done:?}");
     assert_eq!(lab.cgroup().descendants(), Vec::<std::path::PathBuf>::new());
-    assert_eq!(lab.tables(), Vec::<String>::new(), "its rule goes with it");
-    lab.jail().run(["true"]).exits(0);
-    lab.outside().run(&cleanup).exits(0);
+    lab.assert_clean();
+}
+
+/// As in a container, whose processes see their own cgroup as the root of all.
+#[test]
+fn judges_in_a_cgroup_namespace() {
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    lab.banner_server();
+    let script = "curl -sS -o /dev/null -w '%{http_code}' https://a.test/; nc -w 3 45.67.89.2 22 < /dev/null";
+    let twin = lab.outside().secluded().sh(script);
+    assert!(twin.stdout.starts_with("200SSH-"), "without a jail: {twin:?}");
+    let before = lab.frames().len();
+    let denied = lab.jail().secluded().sh(script);
+    assert_eq!(denied.stdout, "403", "{denied:?}");
+    assert_eq!(lab.frames()[before..].len(), 0, "packets got out");
+    let allowed = lab.jail().secluded().js("r.host === 'a.test'").sh(script);
+    assert_eq!(allowed.stdout, "200", "{allowed:?}");
+    assert_eq!(a.seen().len(), 2);
     lab.assert_clean();
 }
 
