@@ -68,7 +68,10 @@ impl Addr {
         match self.v4_word() {
             Some(word) => {
                 let host = u32::from_be(word);
-                host >> 28 == 0xe || host == u32::MAX
+                // lo has broadcast addresses, too: the first and the last of its network. What is
+                // sent there reaches every socket that is bound to the port, not just one.
+                let is_broadcast = matches!(host, 0x7f00_0000 | 0x7fff_ffff | u32::MAX);
+                host >> 28 == 0xe || is_broadcast
             }
             None => {
                 let top = u32::from_be(self.words[0]);
@@ -113,7 +116,8 @@ mod user {
     }
 }
 
-#[cfg(all(test, feature = "user"))]
+#[cfg(test)]
+#[cfg(feature = "user")]
 mod tests {
     extern crate std;
 
@@ -142,11 +146,27 @@ mod tests {
 
     #[test]
     fn knows_what_has_a_scope() {
-        for text in ["fe80::1", "febf::1", "ff02::1", "224.0.0.251", "239.1.1.1", "255.255.255.255"]
-        {
+        for text in [
+            "fe80::1",
+            "febf::1",
+            "ff02::1",
+            "224.0.0.251",
+            "239.1.1.1",
+            "255.255.255.255",
+            "127.255.255.255",
+            "127.0.0.0",
+        ] {
             assert!(addr(text).is_scoped(), "{text}");
         }
-        for text in ["fec0::1", "fe7f::1", "2001:db8::1", "223.255.255.255", "240.0.0.1", "::1"] {
+        for text in [
+            "fec0::1",
+            "fe7f::1",
+            "2001:db8::1",
+            "223.255.255.255",
+            "240.0.0.1",
+            "::1",
+            "127.0.0.1",
+        ] {
             assert!(!addr(text).is_scoped(), "{text}");
         }
     }

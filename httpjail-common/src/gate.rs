@@ -122,7 +122,8 @@ const fn is_host(a: Addr, b: Addr) -> bool {
     a0 == b0 && a1 == b1 && a2 == b2 && a3 == b3
 }
 
-#[cfg(all(test, feature = "user"))]
+#[cfg(test)]
+#[cfg(feature = "user")]
 mod tests {
     extern crate std;
 

@@ -14,4 +14,4 @@ pub const MAX_JAILS: usize = 4096;
 /// Most connections at once between a `connect()` and its accept, over all jails.
 pub const MAX_FLOWS: usize = 65536;
 /// Most addresses of the machine that are known.
-pub const MAX_LOCALS: usize = 4096;
+pub const MAX_LOCALS: usize = 1024;

@@ -30,6 +30,9 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> Result<(), Refused> {
     // A socket without a note was made outside: it may not be used in here.
     let note = local::note(sk).ok_or_else(|| refuse(RefuseReason::Stranger))?;
     let target = ctx::target(ctx, family);
+    if transport == Transport::Udp && target.addr.is_scoped() {
+        return Err(refuse(RefuseReason::Scoped));
+    }
     if local::is_in_jail(ctx, sk, jail.id, transport, target) {
         set(note, target, Course::Direct);
         return Ok(());

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{HashMap, SkStorage},
+    btf_maps::{HashMap, LruHashMap, SkStorage},
     macros::btf_map,
 };
 use httpjail_common::{
@@ -28,9 +28,10 @@ pub static FLOWS: HashMap<FlowKey, FlowEntry, MAX_FLOWS, LAZY> = HashMap::new();
 #[btf_map]
 pub static REFUSALS: HashMap<u64, Refusals, MAX_JAILS, LAZY> = HashMap::new();
 
-/// The machine's own addresses. Written by the user side only.
+/// The machine's own addresses. Written by the user side only. The oldest may be forgotten: a
+/// connect to a forgotten one goes to the proxy instead of to the jail's own socket.
 #[btf_map]
-pub static LOCALS: HashMap<LocalKey, u8, MAX_LOCALS, LAZY> = HashMap::new();
+pub static LOCALS: LruHashMap<LocalKey, u8, MAX_LOCALS> = LruHashMap::new();
 
 /// What each jailed socket carries.
 #[btf_map]

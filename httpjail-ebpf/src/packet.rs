@@ -71,6 +71,10 @@ fn between(
     reason: RefuseReason,
 ) -> Result<(), Refused> {
     let refused = Refused { jail: jail.id, reason };
+    // A broadcast reaches more sockets than the one that is looked up.
+    if ends.to.addr.is_scoped() {
+        return Err(refused);
+    }
     let peer = local::lookup(ctx.as_ptr(), ends.transport, near, far);
     if peer.is_null() {
         return match ends.transport {

@@ -163,7 +163,14 @@ fn refuses_raw_sockets() {
     assert_refused(&["raw", "[2a0f:9400:7777::2]:0"]);
 }
 
-/// To a user, who has no right to them. No hook sees them, and root keeps its rights: SECURITY.md.
+/// No hook sees them: a user has no right to them, and root loses it on the way into the jail.
+#[test]
+fn refuses_packet_sockets_to_root() {
+    let lab = Lab::new();
+    assert_kept_in(&lab, &["packet", CLIENT_DEVICE], lab.jail());
+    lab.assert_clean();
+}
+
 #[test]
 fn refuses_packet_sockets_to_the_user() {
     let lab = Lab::new();

@@ -48,6 +48,16 @@ impl Channel {
         Ok(())
     }
 
+    /// Sends one message, or none if there is no room for it.
+    ///
+    /// # Errors
+    ///
+    /// What `send(2)` says; `WouldBlock` when the other side doesn't read.
+    fn send_at_once(&self, message: &[u8]) -> io::Result<()> {
+        rustix::net::send(&self.0, message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+        Ok(())
+    }
+
     /// Receives one message; an empty one means that the other side is dead.
     ///
     /// # Errors
@@ -167,7 +177,8 @@ pub(super) fn answer_inspection(channel: &Channel, in_jail: impl Fn(u32) -> bool
         let bytes = path.as_os_str().as_bytes();
         answer.extend_from_slice(bytes.get(..PATH_MAX).unwrap_or(bytes));
     }
-    channel.send(&answer).is_ok()
+    // A proxy that asks and doesn't read must not hold the supervisor up.
+    channel.send_at_once(&answer).is_ok()
 }
 
 #[cfg(test)]

@@ -29,7 +29,9 @@ impl Jail {
         run_dir.note_cgroup(&path).map_err(SessionError::RunDir)?;
         let maps = parent.maps().try_clone().map_err(SessionError::Jail)?;
         let dir = CgroupDir::create(&path).map_err(SessionError::Jail)?;
-        dir.try_lock().map_err(SessionError::Jail)?;
+        if !dir.try_lock().map_err(SessionError::Jail)? {
+            return Err(SessionError::Jail(io::ErrorKind::ResourceBusy.into()));
+        }
         let id = JailId::of(&dir);
         Ok(Self { dir, id, maps, ended: false })
     }
@@ -80,8 +82,10 @@ impl Jail {
 
     fn take_down(&mut self) -> io::Result<()> {
         self.ended = true;
+        // The network first: the proxy may be dead already, and its ports anybody's.
+        let disarmed = self.maps.disarm(self.id);
         let emptied = self.dir.kill().and_then(|()| self.dir.wait_empty(DEATH));
-        let refusals = self.maps.disarm(self.id)?;
+        let refusals = disarmed?;
         for reason in httpjail_common::event::RefuseReason::ALL {
             let count = refusals.of(reason);
             if count > 0 {

@@ -62,12 +62,12 @@ pub fn cleanup(all: bool) -> Result<Swept, SessionError> {
 /// number of runs swept. What resists is left, without network, to the next sweep.
 ///
 /// `parent` is the parent in use, if there is one: jails below it that no run's folder belongs to
-/// (a wiped `/run`) are dead, too, and its maps forget the dead jails.
+/// (a wiped `/run`) are dead, too.
 pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
     let mut swept = 0;
     for run in DeadRun::all() {
         let cgroup = run.cgroup();
-        let gone = cgroup.as_deref().is_none_or(|path| end_jail(hierarchy, parent, path));
+        let gone = cgroup.as_deref().is_none_or(|path| end_jail(hierarchy, path));
         if gone {
             run.remove();
             swept += 1;
@@ -75,7 +75,7 @@ pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
     }
     let orphans = parent.map(|parent| jails_below(parent.dir().path())).unwrap_or_default();
     for (id, path) in orphans {
-        if !run_dir::exists(&id) && end_jail(hierarchy, parent, &path) {
+        if !run_dir::exists(&id) && end_jail(hierarchy, &path) {
             swept += 1;
         }
     }
@@ -83,7 +83,7 @@ pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
 }
 
 /// Ends one dead run's jail. `true`: nothing of it is left.
-fn end_jail(hierarchy: &Hierarchy, parent: Option<&Parent>, path: &Path) -> bool {
+fn end_jail(hierarchy: &Hierarchy, path: &Path) -> bool {
     if !hierarchy.contains(path) || !is_jail(path) {
         tracing::warn!(path = %path.display(), "a run's note names no jail; left alone");
         return true;
@@ -92,12 +92,12 @@ fn end_jail(hierarchy: &Hierarchy, parent: Option<&Parent>, path: &Path) -> bool
     if !dir.try_lock().unwrap_or(false) {
         return false;
     }
-    let ended = dir.kill().and_then(|()| dir.wait_empty(DEATH));
-    if let Some(parent) = parent
-        && let Err(error) = parent.maps().disarm(JailId::of(&dir))
+    if let Some(maps) = parent::maps_around(path)
+        && let Err(error) = maps.disarm(JailId::of(&dir))
     {
         tracing::debug!(%error, "a dead jail's map entry could not be removed");
     }
+    let ended = dir.kill().and_then(|()| dir.wait_empty(DEATH));
     match ended.and_then(|()| dir.remove()) {
         Ok(()) => true,
         Err(error) => {

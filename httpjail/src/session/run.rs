@@ -31,11 +31,11 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
     let timeout = plan.timeout;
     let running = Planned::check(plan)?.arm()?.start()?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    sweep(&running);
     finish(running, deadline)
 }
 
-/// Removes what dead runs left: off the critical path, the command runs already.
+/// Removes what dead runs left. Only now: while the command runs, signals and the deadline must
+/// not wait for the dead.
 fn sweep(running: &Running) {
     let swept = reap::sweep(running.hierarchy(), Some(running.parent()));
     if swept > 0 {
@@ -46,6 +46,7 @@ fn sweep(running: &Running) {
 /// Waits for the command, then takes the jail down, whatever the wait said.
 fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, SessionError> {
     let ended = wait(&mut running, deadline);
+    sweep(&running);
     running.close()?;
     match ended? {
         End::Exited(status) => Ok(Outcome::Exited(status)),

@@ -67,7 +67,8 @@ impl Watch<'_> {
             }
             if ready.signals {
                 while let Some(caught) = self.signals.next()? {
-                    if caught.sender == Sender::Process {
+                    // On a hangup the terminal tells the session's leader alone.
+                    if caught.sender == Sender::Process || caught.signal == libc::SIGHUP {
                         forward(self.command, caught.signal);
                     }
                     if matches!(caught.signal, libc::SIGTERM | libc::SIGHUP) {

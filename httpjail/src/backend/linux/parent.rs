@@ -86,7 +86,7 @@ impl Parent {
     pub(crate) fn ensure(hierarchy: &Hierarchy) -> Result<Self, KernelError> {
         let own = hierarchy.own();
         let parts = own.strip_prefix(hierarchy.root()).unwrap_or(&own).components();
-        if parts.into_iter().any(|part| part.as_os_str().to_string_lossy().starts_with(PREFIX)) {
+        if parts.into_iter().any(|part| is_parent_name(&part.as_os_str().to_string_lossy())) {
             return Err(KernelError::Nested);
         }
         let name = name();
@@ -124,7 +124,20 @@ impl Parent {
 
 /// All parents of all builds below the visible root.
 pub(crate) fn all(hierarchy: &Hierarchy) -> Vec<PathBuf> {
-    cgroup::find_below(hierarchy.root(), &|name| name.starts_with(PREFIX))
+    cgroup::find_below(hierarchy.root(), &is_parent_name)
+}
+
+/// Whether a cgroup has the name of a parent, of whichever build.
+fn is_parent_name(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|hash| {
+        hash.len() == HASH_DIGITS && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+/// The maps of the programs on the parent of a jail's cgroup, whichever build made it.
+pub(crate) fn maps_around(jail: &Path) -> Option<Maps> {
+    let name = jail.parent()?.file_name()?.to_str()?;
+    Maps::open(&Record::read(&record_path(name))?.maps).ok()
 }
 
 /// Removes a parent (its programs go with it) and what is noted of it.
@@ -196,7 +209,8 @@ fn checked(path: &Path, record: Option<Record>) -> Result<Option<Record>, Kernel
         return Ok(Some(record));
     }
     // Made by a run that died half-way, or changed by somebody: both are made anew.
-    dir.remove().map_err(|_| KernelError::Changed { path: path.to_owned() })?;
+    // Only when nothing is below it: a jail of another run, however young, keeps it.
+    fs::remove_dir(path).map_err(|_| KernelError::Changed { path: path.to_owned() })?;
     Ok(None)
 }
 

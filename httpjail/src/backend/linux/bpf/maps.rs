@@ -143,7 +143,7 @@ impl Maps {
     /// When the namespace can't be told or the map is full.
     pub(crate) fn note_own_addresses(&self, addresses: &[IpAddr]) -> io::Result<()> {
         let netns = netns_cookie()?;
-        for address in addresses {
+        for address in addresses.iter().filter(|address| !address.is_loopback()) {
             let key = LocalKey { netns, addr: (*address).into() };
             sys::update(self.locals.as_fd(), &key, 1_u8)?;
         }

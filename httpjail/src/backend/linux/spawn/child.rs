@@ -4,6 +4,7 @@
 
 use std::os::fd::RawFd;
 
+use super::capabilities::drop_openers;
 use super::{
     clone::Entry,
     error::{Failure, Step},
@@ -76,6 +77,7 @@ impl Orders<'_> {
         if !gate_opens() {
             return Ok(());
         }
+        drop_openers()?;
         if let Some(credentials) = &self.credentials {
             credentials.assume()?;
         }
@@ -172,7 +174,7 @@ fn refuse_privileges() -> Result<(), Failure> {
     check(Step::RefusePrivileges, result.into())
 }
 
-fn check(step: Step, result: libc::c_long) -> Result<(), Failure> {
+pub(super) fn check(step: Step, result: libc::c_long) -> Result<(), Failure> {
     if result == -1 {
         return Err(Failure { step, errno: errno() });
     }

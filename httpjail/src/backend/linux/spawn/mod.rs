@@ -10,6 +10,7 @@
 //! Between the clone and the exec the child runs only what POSIX calls async-signal-safe: other
 //! threads of the parent may have held any lock. So whatever needs memory is made before.
 
+mod capabilities;
 mod child;
 mod clone;
 mod error;
