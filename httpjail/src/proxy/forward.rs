@@ -44,7 +44,8 @@ pub(super) async fn forward(
     if request.uri().authority().is_some() {
         *request.uri_mut() = origin_form(request.uri());
     }
-    headers::prepare_request(request.headers_mut(), facts.scheme, &facts.authority);
+    let length = request.body().size_hint().exact();
+    headers::prepare_request(request.headers_mut(), facts.scheme, &facts.authority, length);
     let left = limits.max_tx_bytes.map(|limit| body_allowance(&request, limit)).transpose()?;
 
     let (parts, body) = request.into_parts();
@@ -67,7 +68,7 @@ fn body_allowance(request: &Request<Incoming>, limit: u64) -> Result<u64, Failur
     let length = request.body().size_hint().exact();
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let method = request.method().as_str();
-    let head = headers::head_size(method, target, request.headers(), length.is_none());
+    let head = headers::head_size(method, target, request.headers());
     let Some(allowed) = limit.checked_sub(head) else {
         return Err(Failure::TooLarge(TooLarge::Head { size: head, allowed: limit }));
     };
