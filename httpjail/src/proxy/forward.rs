@@ -51,12 +51,24 @@ pub(super) async fn forward(
     let (parts, body) = request.into_parts();
     let (body, sending) = Outgoing::new(body, left);
     let origin = Origin { scheme: facts.scheme, authority: facts.authority };
-    let (response, lease) = client.send(origin, Request::from_parts(parts, body)).await?;
+    let (response, lease) = client.send(origin, Request::from_parts(parts, body), copy).await?;
 
     let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease, sending)));
     *response.version_mut() = Version::HTTP_11;
     headers::prepare_response(response.headers_mut());
     Ok(response)
+}
+
+/// A copy of a request that may be sent twice: one that only asks, without a body (RFC 9110, 9.2).
+fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    if !request.method().is_safe() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Outgoing::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 fn origin_form(uri: &Uri) -> Uri {
