@@ -28,7 +28,8 @@ pub enum AuthorityError {
 
 impl Host {
     /// Reads a host as the WHATWG URL standard does (IDNA, numeric IPv4 forms, brackets around
-    /// IPv6), then takes one trailing dot off.
+    /// IPv6), then takes one trailing dot off. A v4-mapped address is the IPv4 address that is
+    /// dialled for it, or a rule about the one would miss the other.
     ///
     /// # Errors
     ///
@@ -47,7 +48,7 @@ impl Host {
                 Ok(Self::Name(name.to_owned()))
             }
             url::Host::Ipv4(ip) => Ok(Self::Ip(ip.into())),
-            url::Host::Ipv6(ip) => Ok(Self::Ip(ip.into())),
+            url::Host::Ipv6(ip) => Ok(Self::Ip(IpAddr::V6(ip).to_canonical())),
         }
     }
 }
@@ -164,7 +165,7 @@ mod tests {
             ("0177.1", "127.0.0.1"),
             ("[::1]", "[::1]"),
             ("[0:0::1]", "[::1]"),
-            ("[::ffff:127.0.0.1]", "[::ffff:7f00:1]"),
+            ("[::ffff:127.0.0.1]", "127.0.0.1"),
         ] {
             assert_eq!(Host::parse(text).unwrap().to_string(), canonical, "{text}");
         }

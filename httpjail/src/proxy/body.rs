@@ -18,7 +18,8 @@ type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
 
 /// A request's body on its way upstream, cut where the limit is.
 pub(super) struct Outgoing {
-    body: Incoming,
+    /// `None` where there never was one.
+    body: Option<Incoming>,
     left: Option<u64>,
     /// Dropped with the body: tells that sending has come to its end.
     _underway: Option<Rc<()>>,
@@ -32,7 +33,12 @@ impl Outgoing {
     pub(super) fn new(body: Incoming, left: Option<u64>) -> (Self, Sending) {
         let underway = (!body.is_end_stream()).then(|| Rc::new(()));
         let sending = Sending(underway.as_ref().map(Rc::downgrade));
-        (Self { body, left, _underway: underway }, sending)
+        (Self { body: Some(body), left, _underway: underway }, sending)
+    }
+
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self { body: None, left: None, _underway: None }
     }
 }
 
@@ -50,7 +56,10 @@ impl Body for Outgoing {
         if self.left == Some(0) {
             return Poll::Ready(None);
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
         let (Some(Ok(frame)), Some(left)) = (&frame, self.left) else {
             return Poll::Ready(frame);
         };
@@ -64,11 +73,11 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == Some(0) || self.body.is_end_stream()
+        self.left == Some(0) || self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 

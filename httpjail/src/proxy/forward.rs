@@ -44,18 +44,31 @@ pub(super) async fn forward(
     if request.uri().authority().is_some() {
         *request.uri_mut() = origin_form(request.uri());
     }
-    headers::prepare_request(request.headers_mut(), facts.scheme, &facts.authority);
+    let length = request.body().size_hint().exact();
+    headers::prepare_request(request.headers_mut(), facts.scheme, &facts.authority, length);
     let left = limits.max_tx_bytes.map(|limit| body_allowance(&request, limit)).transpose()?;
 
     let (parts, body) = request.into_parts();
     let (body, sending) = Outgoing::new(body, left);
     let origin = Origin { scheme: facts.scheme, authority: facts.authority };
-    let (response, lease) = client.send(origin, Request::from_parts(parts, body)).await?;
+    let (response, lease) = client.send(origin, Request::from_parts(parts, body), copy).await?;
 
     let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease, sending)));
     *response.version_mut() = Version::HTTP_11;
     headers::prepare_response(response.headers_mut());
     Ok(response)
+}
+
+/// A copy of a request that may be sent twice: one that only asks, without a body (RFC 9110, 9.2).
+fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    if !request.method().is_safe() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Outgoing::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 fn origin_form(uri: &Uri) -> Uri {
@@ -67,7 +80,7 @@ fn body_allowance(request: &Request<Incoming>, limit: u64) -> Result<u64, Failur
     let length = request.body().size_hint().exact();
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let method = request.method().as_str();
-    let head = headers::head_size(method, target, request.headers(), length.is_none());
+    let head = headers::head_size(method, target, request.headers());
     let Some(allowed) = limit.checked_sub(head) else {
         return Err(Failure::TooLarge(TooLarge::Head { size: head, allowed: limit }));
     };

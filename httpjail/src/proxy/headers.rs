@@ -7,14 +7,22 @@ use crate::policy::{Authority, Host, Scheme};
 /// Tells the jailed program that httpjail answered or passed the answer on.
 pub(super) const HTTPJAIL: HeaderName = HeaderName::from_static("httpjail");
 
-/// Makes request headers fit to be sent to `authority`.
-pub(super) fn prepare_request(headers: &mut HeaderMap, scheme: Scheme, authority: &Authority) {
+/// Makes request headers fit to be sent to `authority` with a body of `length` bytes, or of
+/// unknown length.
+pub(super) fn prepare_request(
+    headers: &mut HeaderMap,
+    scheme: Scheme,
+    authority: &Authority,
+    length: Option<u64>,
+) {
     let takes_trailers = takes_trailers(headers);
     strip(headers, is_request_hop);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     set_host(headers, scheme, authority);
+    set_framing(headers, length);
 }
 
 /// Makes response headers fit to be passed on to the jailed program.
@@ -24,14 +32,13 @@ pub(super) fn prepare_response(headers: &mut HeaderMap) {
 }
 
 /// How many bytes the head of a request takes on the wire, as it is sent upstream.
-pub(super) fn head_size(method: &str, target: &str, headers: &HeaderMap, chunked: bool) -> u64 {
+pub(super) fn head_size(method: &str, target: &str, headers: &HeaderMap) -> u64 {
     let line = method.len() + target.len() + "  HTTP/1.1\r\n".len();
     let fields: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
         .sum();
-    let framing = if chunked { "transfer-encoding: chunked\r\n".len() } else { 0 };
-    (line + fields + framing + "\r\n".len()) as u64
+    (line + fields + "\r\n".len()) as u64
 }
 
 /// Takes out what `is_hop` says, what `Connection` lists, and all framing that could contradict
@@ -98,6 +105,20 @@ fn set_host(headers: &mut HeaderMap, scheme: Scheme, authority: &Authority) {
     headers.insert(header::HOST, host);
 }
 
+/// Says how the body is framed. Left to itself, hyper sends none with `GET` and its like unless
+/// the headers say that there is one.
+fn set_framing(headers: &mut HeaderMap, length: Option<u64>) {
+    match length {
+        Some(0) => {}
+        Some(length) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        None => {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,9 +134,13 @@ mod tests {
     }
 
     fn prepared(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        framed(fields, Some(0))
+    }
+
+    fn framed(fields: &[(&'static str, &'static str)], length: Option<u64>) -> HeaderMap {
         let mut headers = headers(fields);
         let authority = Authority::new(Host::parse("a.test").unwrap(), 443);
-        prepare_request(&mut headers, Scheme::Https, &authority);
+        prepare_request(&mut headers, Scheme::Https, &authority, length);
         headers
     }
 
@@ -148,20 +173,21 @@ mod tests {
     #[test]
     fn only_the_wish_for_trailers_is_passed_on() {
         let left = prepared(&[("host", "a.test"), ("te", "gzip, Trailers"), ("connection", "te")]);
-        assert_eq!(left, headers(&[("host", "a.test"), ("te", "trailers")]));
+        assert_eq!(left, headers(&[("host", "a.test"), ("te", "trailers"), ("connection", "te")]));
     }
 
     #[test]
     fn framing_never_contradicts_itself() {
-        let both = prepared(&[
-            ("host", "a.test"),
-            ("content-length", "5"),
-            ("transfer-encoding", "chunked"),
-        ]);
-        assert_eq!(both, headers(&[("host", "a.test")]));
-        let twice =
-            prepared(&[("host", "a.test"), ("content-length", "5"), ("content-length", "5")]);
-        assert_eq!(twice, headers(&[("host", "a.test"), ("content-length", "5")]));
+        let chunked = headers(&[("host", "a.test"), ("transfer-encoding", "chunked")]);
+        let sized = headers(&[("host", "a.test"), ("content-length", "5")]);
+        let both =
+            [("host", "a.test"), ("content-length", "5"), ("transfer-encoding", "gzip, chunked")];
+        assert_eq!(framed(&both, None), chunked);
+        let twice = [("host", "a.test"), ("content-length", "5"), ("content-length", "5")];
+        assert_eq!(framed(&twice, Some(5)), sized);
+        let hidden =
+            [("host", "a.test"), ("content-length", "5"), ("connection", "content-length")];
+        assert_eq!(framed(&hidden, Some(5)), sized);
     }
 
     #[test]
@@ -176,6 +202,6 @@ mod tests {
     fn the_head_is_counted_as_it_is_sent() {
         let headers = headers(&[("host", "a.test")]);
         let sent = "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n";
-        assert_eq!(head_size("GET", "/x", &headers, false), sent.len() as u64);
+        assert_eq!(head_size("GET", "/x", &headers), sent.len() as u64);
     }
 }

@@ -17,9 +17,15 @@ pub(super) fn denied(denial: Denial) -> Response<Content> {
     response(StatusCode::FORBIDDEN, text)
 }
 
-/// The request could not be judged.
+/// The request could not be judged. After one that could be read in two ways nothing is read on
+/// its connection; one that only came to the wrong host has done no such harm.
 pub(super) fn incoherent(cause: &Incoherent) -> Response<Content> {
-    response(cause.status(), format!("Request refused by httpjail: {cause}\n"))
+    let text = format!("Request refused by httpjail: {cause}\n");
+    let mut response = response(cause.status(), text);
+    if response.status() != StatusCode::MISDIRECTED_REQUEST {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// The request was allowed, and could not be carried out.

@@ -38,21 +38,27 @@ where
         Self { route, pool, http }
     }
 
-    /// Sends `request` to `origin` and waits for the head of the answer. A request that an idle
-    /// connection gave back unsent goes over another one; nothing is ever sent twice.
+    /// Sends `request` to `origin` and waits for the head of the answer.
+    ///
+    /// An origin may close an idle connection just as it is used again. A request that wasn't
+    /// sent then goes over another one; of one that may have been, its `copy` does, where there is
+    /// one: the caller gives copies only of requests that may be sent twice.
     pub(crate) async fn send(
         &self,
         origin: Origin,
         mut request: Request<B>,
+        copy: impl Fn(&Request<B>) -> Option<Request<B>>,
     ) -> Result<(Response<Incoming>, Lease<B>), UpstreamError> {
         while let Some(mut sender) = self.pool.take(&origin).await {
-            match sender.try_send_request(request).await {
+            let again = copy(&request);
+            let mut error = match sender.try_send_request(request).await {
                 Ok(response) => return self.answered(origin, sender, response),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(failed(&origin, error.into_error())),
-                },
-            }
+                Err(error) => error,
+            };
+            request = match error.take_message().or(again) {
+                Some(again) => again,
+                None => return Err(failed(&origin, error.into_error())),
+            };
         }
         let mut sender = self.connect(&origin).await?;
         match sender.send_request(request).await {

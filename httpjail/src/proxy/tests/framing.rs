@@ -153,3 +153,28 @@ fn a_request_hidden_in_another_never_comes_out() {
         }
     }
 }
+
+#[test]
+fn a_body_of_unknown_length_passes_with_every_method() {
+    let (lab, origin) = lab_and_origin();
+    let mut client = lab.connect((A_TEST, origin.port()));
+    for method in ["GET", "OPTIONS", "DELETE", "SEARCH"] {
+        let request = format!(
+            "{method} / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n\
+             2\r\nhi\r\n0\r\n\r\n"
+        );
+        assert_eq!(client.ask(&request).status, 200);
+        let seen = origin.requests().pop().unwrap();
+        assert!(seen.ends_with("\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), "{seen}");
+    }
+}
+
+#[test]
+fn the_wish_for_trailers_is_passed_on_as_one_of_the_proxy_s_own() {
+    let (lab, origin) = lab_and_origin();
+    let request = "GET / HTTP/1.1\r\nHost: a.test\r\nTE: gzip, trailers\r\nConnection: TE\r\n\r\n";
+    assert_eq!(lab.connect((A_TEST, origin.port())).ask(request).status, 200);
+    let seen = origin.request();
+    assert!(seen.contains("\r\nte: trailers\r\n"), "{seen}");
+    assert!(seen.contains("\r\nconnection: te\r\n"), "{seen}");
+}

@@ -85,7 +85,8 @@ fn a_pooled_connection_that_was_closed_is_replaced() {
     });
     let mut client = lab.connect((A_TEST, origin.port()));
     assert_eq!(client.get("a.test", "/").status, 200);
-    assert_eq!(client.get("a.test", "/last").status, 502);
+    let last = "POST /last HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(client.ask(last).status, 502);
     assert_eq!(client.get("a.test", "/").status, 200);
     assert_eq!(origin.connections(), 2);
 }
@@ -125,4 +126,28 @@ fn an_http_1_0_client_is_served_and_released() {
 fn dns_over_tcp_goes_to_the_stub() {
     let lab = Lab::start(Setup::default());
     assert_eq!(lab.connect(([9, 9, 9, 9], 53)).rest().unwrap(), "dns");
+}
+
+/// Closes the connection instead of answering what comes second.
+fn answer_once(request: &str) -> Option<Vec<u8>> {
+    if request.contains("/second") { None } else { echo(request) }
+}
+
+#[test]
+fn only_a_request_that_changes_nothing_is_sent_again() {
+    for (method, fields, times) in
+        [("GET", "", 2), ("POST", "Content-Length: 0\r\n", 1), ("DELETE", "", 1)]
+    {
+        let lab = Lab::start(Setup::default());
+        let origin = Origin::plain(answer_once);
+        let mut client = lab.connect((A_TEST, origin.port()));
+        let mut ask = |path: &str| {
+            client.ask(&format!("{method} {path} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n"))
+        };
+        assert_eq!(ask("/first").status, 200);
+        assert_eq!(ask("/second").status, 502);
+        let seconds = origin.requests().iter().filter(|seen| seen.contains("/second")).count();
+        assert_eq!(seconds, times, "{method}");
+        assert_eq!(lab.judged().len(), 2, "{method}");
+    }
 }

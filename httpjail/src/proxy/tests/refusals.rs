@@ -148,3 +148,18 @@ fn an_unasked_switch_of_protocols_is_no_tunnel() {
     assert_eq!(lab.connect((A_TEST, origin.port())).ask(request).status, 502);
     assert!(!origin.request().contains("upgrade"), "{}", origin.request());
 }
+
+#[test]
+fn nothing_is_read_after_a_request_that_could_not_be_judged() {
+    let lab = Lab::start(Setup::default());
+    let origin = Origin::plain(echo);
+    let mut client = lab.connect((A_TEST, origin.port()));
+    client.send(
+        "GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n\
+         GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    );
+    let answers = client.rest().unwrap();
+    assert!(answers.starts_with("HTTP/1.1 400 "), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1").count(), 1 + answers.matches("an HTTP/1.1").count());
+    assert_eq!(origin.connections(), 0);
+}
