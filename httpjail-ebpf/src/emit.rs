@@ -1,7 +1,7 @@
 //! Refusals are counted here, and nowhere else.
 
 use aya_ebpf::bindings::bpf_sock;
-use httpjail_common::event::{RefuseReason, Refusals};
+use httpjail_common::event::{Refusals, RefuseReason};
 
 use crate::{REFUSE, maps::REFUSALS};
 
