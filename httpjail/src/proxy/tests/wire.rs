@@ -109,8 +109,7 @@ impl<S: Read + Write> Client<S> {
     fn more(&mut self) {
         let mut buffer = [0; 65536];
         let read = self.stream.read(&mut buffer).unwrap();
-        let so_far = String::from_utf8_lossy(&self.unread);
-        assert!(read > 0, "the connection ended after {so_far:?}");
+        assert!(read > 0, "the connection ended after {:?}", self.unread.escape_ascii());
         self.unread.extend_from_slice(&buffer[..read]);
     }
 }
