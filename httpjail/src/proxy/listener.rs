@@ -107,7 +107,7 @@ impl Acceptor<'_> {
     fn accept_batch(&self, listener: &TcpListener) -> io::Result<()> {
         for _ in 0..BATCH {
             if self.slots.are_full() {
-                tracing::warn!("the jail has too many connections; new ones wait");
+                tracing::debug!("the jail has too many connections; new ones wait");
                 return Ok(());
             }
             match listener.accept() {

@@ -6,7 +6,7 @@ use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Options, Origin, Trust, TrustError, UpstreamError, resolve::Resolver};
+use super::{Options, Origin, Trust, TrustError, UpstreamError, bulk::Bulk, resolve::Resolver};
 use crate::policy::{Host, Scheme};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ pub(super) enum Connection {
     /// For `http`.
     Plain(TcpStream),
     /// For `https`, verified.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Bulk>>),
 }
 
 /// What all threads need to dial: the resolver's rules and the trusted roots.
@@ -53,7 +53,7 @@ impl Route {
         let connector = TlsConnector::from(self.trust.client_config()?);
         let failed = |source| UpstreamError::Tls { host: host.clone(), source };
         let name = server_name(host).map_err(failed)?;
-        let stream = timeout(TLS_TIMEOUT, connector.connect(name, stream))
+        let stream = timeout(TLS_TIMEOUT, connector.connect(name, Bulk::new(stream)))
             .await
             .map_err(|_| UpstreamError::TlsTimeout(host.clone()))?
             .map_err(failed)?;

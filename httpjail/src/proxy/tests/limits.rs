@@ -15,17 +15,18 @@ fn lab() -> Lab {
 fn a_request_within_its_limit_passes_whole() {
     let lab = lab();
     let origin = Origin::plain(echo);
-    let head =
-        format!("POST / HTTP/1.1\r\nhost: a.test:{}\r\ncontent-length: 100\r\n\r\n", origin.port());
-    let size = LIMIT as usize - head.len();
-    let body = "x".repeat(size);
-    let mut client = lab.connect((A_TEST, origin.port()));
-    let head = head.replace("100", &size.to_string());
-    let fits = LIMIT as usize - head.len();
-    let request = head.replace(&size.to_string(), &fits.to_string()) + &body[..fits.min(size)];
+    let port = origin.port();
+    let head = |length: usize| {
+        format!("POST / HTTP/1.1\r\nhost: a.test:{port}\r\ncontent-length: {length}\r\n\r\n")
+    };
+    let fits = LIMIT as usize - head(100).len();
+    let request = head(fits) + &"x".repeat(fits);
+    let mut client = lab.connect((A_TEST, port));
     assert_eq!(client.ask(&request).status, 200);
     assert_eq!(origin.request(), request);
-    assert!(origin.request().len() as u64 <= LIMIT);
+    assert_eq!(request.len() as u64, LIMIT);
+    let one_more = head(fits + 1) + &"x".repeat(fits + 1);
+    assert_eq!(client.ask(&one_more).status, 413);
 }
 
 #[test]

@@ -6,5 +6,6 @@ mod limits;
 mod origin;
 mod plain;
 mod refusals;
+mod streams;
 mod tls;
 mod wire;

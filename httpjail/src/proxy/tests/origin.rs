@@ -22,6 +22,13 @@ pub(super) struct Origin {
     seen: Arc<Seen>,
 }
 
+/// Whether a connection ends with its first answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Once {
+    Yes,
+    No,
+}
+
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
@@ -36,7 +43,12 @@ pub(super) fn echo(request: &str) -> Option<Vec<u8>> {
 
 impl Origin {
     pub(super) fn plain(script: Script) -> Self {
-        Self::start(script, None)
+        Self::start(script, Once::No, None)
+    }
+
+    /// An origin that closes each connection after one answer.
+    pub(super) fn plain_once(script: Script) -> Self {
+        Self::start(script, Once::Yes, None)
     }
 
     /// An origin inside TLS, whose certificate bears `name`, and the root that vouches for it.
@@ -50,10 +62,10 @@ impl Origin {
             .with_no_client_auth()
             .with_single_cert(vec![root.clone()], der.into())
             .unwrap();
-        (Self::start(script, Some(Arc::new(config))), root)
+        (Self::start(script, Once::No, Some(Arc::new(config))), root)
     }
 
-    fn start(script: Script, tls: Option<Arc<ServerConfig>>) -> Self {
+    fn start(script: Script, once: Once, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
@@ -62,7 +74,7 @@ impl Origin {
             for stream in listener.incoming().flatten() {
                 noted.connections.fetch_add(1, Ordering::SeqCst);
                 let (noted, tls) = (Arc::clone(&noted), tls.clone());
-                thread::spawn(move || converse(stream, tls, script, &noted));
+                thread::spawn(move || converse(stream, tls, (script, once), &noted));
             }
         });
         Self { address, seen }
@@ -88,7 +100,12 @@ impl Origin {
     }
 }
 
-fn converse(stream: TcpStream, tls: Option<Arc<ServerConfig>>, script: Script, seen: &Seen) {
+fn converse(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    script: (Script, Once),
+    seen: &Seen,
+) {
     match tls {
         None => answer_all(stream, script, seen),
         Some(config) => {
@@ -98,13 +115,13 @@ fn converse(stream: TcpStream, tls: Option<Arc<ServerConfig>>, script: Script, s
     }
 }
 
-fn answer_all<S: Read + Write>(mut stream: S, script: Script, seen: &Seen) {
+fn answer_all<S: Read + Write>(mut stream: S, (script, once): (Script, Once), seen: &Seen) {
     let mut unread = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut unread) {
         let answer = script(&request);
         seen.requests.lock().unwrap().push(request);
         let Some(answer) = answer else { return };
-        if stream.write_all(&answer).and_then(|()| stream.flush()).is_err() {
+        if stream.write_all(&answer).and_then(|()| stream.flush()).is_err() || once == Once::Yes {
             return;
         }
     }

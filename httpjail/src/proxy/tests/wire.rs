@@ -75,9 +75,12 @@ impl<S: Read + Write> Client<S> {
         reply
     }
 
-    /// All that comes until the other side closes.
+    /// All that comes until the other side closes, which it must.
     pub(super) fn rest(&mut self) -> io::Result<String> {
-        self.stream.read_to_end(&mut self.unread)?;
+        let end = self.stream.read_to_end(&mut self.unread);
+        let timed_out = end.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        assert!(!timed_out, "the connection stays open after {:?}", self.unread.escape_ascii());
+        end?;
         Ok(String::from_utf8(std::mem::take(&mut self.unread)).unwrap())
     }
 
@@ -90,18 +93,23 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
+    /// What was read beyond what was asked for.
+    pub(super) fn take_unread(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
+    }
+
     fn exactly(&mut self, length: usize) -> String {
         while self.unread.len() < length {
             self.more();
         }
-        String::from_utf8(self.unread.drain(..length).collect()).unwrap()
+        let rest = self.unread.split_off(length);
+        String::from_utf8(std::mem::replace(&mut self.unread, rest)).unwrap()
     }
 
     fn more(&mut self) {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 65536];
         let read = self.stream.read(&mut buffer).unwrap();
-        let so_far = String::from_utf8_lossy(&self.unread);
-        assert!(read > 0, "the connection ended after {so_far:?}");
+        assert!(read > 0, "the connection ended after {:?}", self.unread.escape_ascii());
         self.unread.extend_from_slice(&buffer[..read]);
     }
 }
