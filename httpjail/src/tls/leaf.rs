@@ -60,6 +60,8 @@ impl Leaves {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(leaf));
+        // Clients ask for the dearest suite first; without AES in hardware they know better.
+        config.ignore_client_order = aes_in_hardware();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Stateless tickets resume on every thread; a ticket is bound to its server name.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -67,6 +69,15 @@ impl Leaves {
         config.send_tls13_tickets = 1;
         Ok(Arc::new(config))
     }
+}
+
+fn aes_in_hardware() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }
 
 impl std::fmt::Debug for Leaves {

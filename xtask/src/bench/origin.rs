@@ -122,6 +122,7 @@ http {
     keepalive_timeout 300s;
     ssl_certificate @FOLDER@/leaf.pem;
     ssl_certificate_key @FOLDER@/leaf.key;
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:bench:10m;
     server {
         listen 80 backlog=4096 reuseport;
