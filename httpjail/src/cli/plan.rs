@@ -26,6 +26,11 @@ pub enum Plan {
         /// Also what stays between runs.
         all: bool,
     },
+    /// Tell how the guards stand on this host.
+    Doctor {
+        /// As JSON.
+        json: bool,
+    },
 }
 
 /// A run: rules are compiled, names and addresses parsed; no file was opened but the rule's.
@@ -113,8 +118,10 @@ impl PlanError {
 impl Plan {
     /// Understands what clap read. The only effect is reading the rule's file.
     pub(super) fn new(cli: Cli) -> Result<Self, PlanError> {
-        if let Some(Action::Cleanup { all, verbose: _ }) = cli.action {
-            return Ok(Self::Cleanup { all });
+        match cli.action {
+            Some(Action::Cleanup { all, verbose: _ }) => return Ok(Self::Cleanup { all }),
+            Some(Action::Doctor { json, verbose: _ }) => return Ok(Self::Doctor { json }),
+            None => {}
         }
         let rules = rules(cli.run.js.as_deref(), cli.run.js_file.as_deref())?;
         match cli.run.test {

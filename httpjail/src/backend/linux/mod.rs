@@ -6,6 +6,7 @@ mod bpf;
 pub(crate) mod cgroup;
 pub(crate) mod flows;
 pub(crate) mod parent;
+pub mod probe;
 pub(crate) mod role;
 pub(crate) mod signals;
 pub mod spawn;
