@@ -35,8 +35,7 @@ fn block(start: &str) -> String {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = fs::read_to_string(readme).expect("there is a README");
     let mut blocks = readme.split("\n```\n").filter(|block| block.starts_with(start));
-    let found = blocks.next().unwrap_or_else(|| panic!("no block begins with {start:?}"));
-    found.trim_start_matches("$ ").to_owned()
+    blocks.next().expect(start).trim_start_matches("$ ").to_owned()
 }
 
 /// Runs a command of the README: `httpjail` is the one under test, the lab's authority is the

@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 pub mod backstop;
 mod bpf;
 pub(crate) mod cgroup;
+pub(crate) mod confine;
 pub(crate) mod flows;
 pub(crate) mod parent;
 pub mod probe;

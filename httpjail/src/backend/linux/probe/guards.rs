@@ -9,6 +9,7 @@ use crate::backend::linux::{
     backstop::{Backstop, BackstopError},
     bpf::object,
     cgroup::Hierarchy,
+    confine::{Extent, confine},
 };
 
 /// What a plain user can't try.
@@ -23,7 +24,7 @@ const CAPABILITIES: [(CapabilitySet, &str); 3] = [
 const SOME_CGROUP: u64 = 1;
 
 pub(super) fn all() -> Vec<Finding> {
-    vec![privileges(), hierarchy(), programs(), backstop(), ipv6()]
+    vec![privileges(), hierarchy(), programs(), backstop(), seccomp(), landlock(), ipv6()]
 }
 
 fn privileges() -> Finding {
@@ -104,6 +105,46 @@ fn try_backstop() -> Result<(), String> {
         Backstop::ensure(SOME_CGROUP, 1)
     };
     match thread::spawn(attempt).join() {
+        Ok(outcome) => outcome.map_err(|error| chain(&error)),
+        Err(_) => Err("the attempt panicked".to_owned()),
+    }
+}
+
+fn seccomp() -> Finding {
+    Finding {
+        guard: "seccomp",
+        holds: "calls by which a broken proxy could get further",
+        since: "3.17",
+        mandatory: true,
+        state: match try_confinement() {
+            Ok(_) => State::Holds("the kernel takes the filter".to_owned()),
+            Err(error) => State::Missing(error),
+        },
+        remedy: Some("a kernel built with CONFIG_SECCOMP_FILTER"),
+    }
+}
+
+fn landlock() -> Finding {
+    Finding {
+        guard: "Landlock",
+        holds: "files, signals and sockets from a broken proxy",
+        since: "6.12",
+        mandatory: false,
+        state: match try_confinement() {
+            Ok(Extent::Full) => State::Holds("version 6 or later".to_owned()),
+            Ok(Extent::OldLandlock) => {
+                State::Missing("in part: this kernel's is older than version 6".to_owned())
+            }
+            Ok(Extent::NoLandlock) => State::Missing("this kernel has none".to_owned()),
+            Err(error) => State::Missing(error),
+        },
+        remedy: Some("a kernel built with CONFIG_SECURITY_LANDLOCK, and landlock among lsm="),
+    }
+}
+
+/// Confines a thread, which ends then.
+fn try_confinement() -> Result<Extent, String> {
+    match thread::spawn(|| confine(&[])).join() {
         Ok(outcome) => outcome.map_err(|error| chain(&error)),
         Err(_) => Err("the attempt panicked".to_owned()),
     }
