@@ -118,6 +118,18 @@ pub(super) struct RunArgs {
     )]
     pub(super) allow_private: Vec<PrivateRange>,
 
+    /// Run the command as this user, by name or id, instead of the one who called sudo
+    #[arg(long, value_name = "USER")]
+    pub(super) user: Option<OsString>,
+
+    /// Leave this variable as it is in the command's environment; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(super) keep_env: Vec<OsString>,
+
+    /// Take this variable out of the command's environment; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(super) unset_env: Vec<OsString>,
+
     #[command(flatten)]
     pub(super) verbose: Verbose,
 

@@ -10,6 +10,7 @@ use std::{
 use super::args::{Action, Cli, RunArgs};
 pub use super::options::{PrivateRange, Resolve};
 use crate::{
+    backend::linux::user::Wishes,
     policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
 };
@@ -48,6 +49,10 @@ pub struct RunPlan {
     pub timeout: Option<Duration>,
     /// How the proxy reaches origins.
     pub upstream: UpstreamPlan,
+    /// Whom the command runs as, if not whom it is usual.
+    pub user: Option<OsString>,
+    /// What is special about the command's environment.
+    pub environment: Wishes,
 }
 
 /// How the proxy reaches origins.
@@ -149,6 +154,8 @@ impl RunPlan {
                 extra_ca: run.upstream_ca,
                 allow_private: run.allow_private,
             },
+            user: run.user,
+            environment: Wishes { keep: run.keep_env, unset: run.unset_env },
         })
     }
 }
