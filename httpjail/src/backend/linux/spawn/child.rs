@@ -12,8 +12,8 @@ use super::{
     error::{Failure, Step},
     image::Image,
     init::Init,
-    mounts::Mounts,
     signals::Signals,
+    view::View,
 };
 
 /// Where the child keeps its end of the gate.
@@ -32,7 +32,7 @@ pub(super) struct Orders<'a> {
     pub(super) image: &'a mut Image,
     pub(super) credentials: Option<Credentials<'a>>,
     pub(super) signals: &'a Signals,
-    pub(super) mounts: &'a Mounts,
+    pub(super) view: &'a View,
     /// Whose arguments must not show as init's.
     pub(super) command_line: CommandLine,
     /// Where the command's process begins to run.
@@ -89,7 +89,7 @@ impl Orders<'_> {
         self.signals.forget_handlers();
         // SAFETY: this process was forked and does nothing but what is here.
         unsafe { self.command_line.replace() };
-        self.mounts.make()?;
+        self.view.make()?;
         drop_openers()?;
         if let Some(credentials) = &self.credentials {
             credentials.assume()?;

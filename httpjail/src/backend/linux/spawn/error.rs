@@ -31,6 +31,9 @@ pub enum SpawnError {
     /// `/proc` doesn't say where this process has its arguments.
     #[error("find the arguments of this process in /proc/self/stat")]
     CommandLine(#[source] io::Error),
+    /// Mounts and sockets can't be listed.
+    #[error("list the machine's mounts and sockets")]
+    View(#[source] io::Error),
     /// No process can be made; `EPERM` without CAP_SYS_ADMIN, which namespaces take.
     #[error("make a process with namespaces of its own in the jail's cgroup")]
     Clone(#[source] io::Error),
@@ -83,10 +86,12 @@ pub enum Step {
     HideInit = 10,
     /// Makes the command's process.
     StartCommand = 11,
+    /// Hides what leads to daemons outside.
+    Mask = 12,
 }
 
 impl Step {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::EnterCgroup,
         Self::CloseDescriptors,
         Self::FollowParent,
@@ -98,6 +103,7 @@ impl Step {
         Self::Mount,
         Self::HideInit,
         Self::StartCommand,
+        Self::Mask,
     ];
 }
 
@@ -114,6 +120,7 @@ impl std::fmt::Display for Step {
             Self::Execute => "execute the command",
             Self::Mount => "mount the jail's own view of the file systems",
             Self::HideInit => "keep the jail's user away from its init",
+            Self::Mask => "hide the sockets of other programs",
             Self::StartCommand => "start the command from its init",
         })
     }

@@ -24,9 +24,9 @@ use super::{
     error::Failure,
     image::Image,
     init,
-    mounts::Mounts,
     signals::{AllBlocked, Signals},
     stdio,
+    view::View,
 };
 use crate::backend::linux::user::Identity;
 
@@ -96,7 +96,7 @@ pub(super) fn spawn_by(
     let gate_reader = moved_up(gate_reader.into())?;
     let report_writer = moved_up(report_writer.into())?;
     let status_writer = moved_up(status_writer.into())?;
-    let mounts = Mounts::default();
+    let view = View::plan().map_err(SpawnError::View)?;
     let mut stack = vec![0; init::STACK];
     let orders = Orders {
         image: &mut image,
@@ -106,7 +106,7 @@ pub(super) fn spawn_by(
             groups: identity.groups(),
         }),
         signals: &plan.signals,
-        mounts: &mounts,
+        view: &view,
         command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
         stack: &mut stack,
         cgroup: plan.cgroup.as_raw_fd(),

@@ -23,6 +23,7 @@ mod init;
 mod mounts;
 mod signals;
 mod stdio;
+mod view;
 
 pub use error::{SpawnError, Step};
 pub use held::{Child, HeldChild, SpawnPlan, spawn};
