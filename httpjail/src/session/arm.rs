@@ -175,8 +175,8 @@ impl Running {
         &self.up.signals
     }
 
-    pub(super) fn command(&self) -> BorrowedFd<'_> {
-        self.command.as_fd()
+    pub(super) fn command(&self) -> &Child {
+        &self.command
     }
 
     pub(super) fn proxy(&self) -> BorrowedFd<'_> {

@@ -3,7 +3,12 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    backend::linux::{KernelError, backstop::BackstopError, spawn::SpawnError, user::UserError},
+    backend::linux::{
+        KernelError,
+        backstop::BackstopError,
+        spawn::{SpawnError, Step},
+        user::UserError,
+    },
     record::LogError,
     tls::TrustError,
 };
@@ -91,6 +96,13 @@ impl SessionError {
             Self::Kernel(_) => {
                 "httpjail needs Linux 5.19 or later with eBPF, and CAP_BPF, \
                                 CAP_NET_ADMIN and CAP_SYS_ADMIN in the initial namespaces"
+            }
+            Self::Spawn(
+                SpawnError::Clone(source)
+                | SpawnError::Child { step: Step::Mount | Step::Mask, source },
+            ) if source.kind() == io::ErrorKind::PermissionDenied => {
+                "the command's namespaces and mounts need CAP_SYS_ADMIN, which containers \
+                                mostly lack, and no profile that forbids mounts"
             }
             Self::JailsLive(_) => "wait for them to end, or end them, and try again",
             Self::Log(_) => {

@@ -2,17 +2,21 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::ExitStatusExt,
+    },
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::{Channel, answer_inspection};
-use crate::backend::linux::signals::{Sender, Signals};
+use crate::backend::linux::{
+    signals::{Sender, Signals},
+    spawn::Child,
+};
 
 /// How long the command has to end after SIGTERM or SIGHUP before the jail is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -32,12 +36,30 @@ pub(super) enum End {
     ProxyDied,
 }
 
+/// The command, as the supervisor knows it. Its descriptor is readable when it has ended.
+pub(super) trait Command: AsFd {
+    /// How it ended. Waits if it hasn't.
+    fn end(&self) -> io::Result<ExitStatus>;
+    /// Sends it a signal.
+    fn signal(&self, signal: i32) -> io::Result<()>;
+}
+
+impl Command for Child {
+    fn end(&self) -> io::Result<ExitStatus> {
+        self.wait()
+    }
+
+    fn signal(&self, signal: i32) -> io::Result<()> {
+        self.signal(signal)
+    }
+}
+
 /// What the supervisor watches.
 pub(super) struct Watch<'a> {
     /// Signals sent to httpjail.
     pub(super) signals: &'a Signals,
     /// The command.
-    pub(super) command: BorrowedFd<'a>,
+    pub(super) command: &'a dyn Command,
     /// The proxy role.
     pub(super) proxy: BorrowedFd<'a>,
     /// The proxy's questions about processes.
@@ -97,7 +119,7 @@ impl Watch<'_> {
     /// Waits until something is ready or `limit` has come.
     fn poll(&self, limit: Option<Instant>) -> io::Result<Ready> {
         let mut fds = vec![
-            PollFd::from_borrowed_fd(self.command, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.command.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.proxy, PollFlags::IN),
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
         ];
@@ -127,22 +149,20 @@ struct Ready {
     inspect: bool,
 }
 
-/// Reaps the command.
-fn command_end(command: BorrowedFd<'_>) -> io::Result<End> {
-    let status = waitid(WaitId::PidFd(command), WaitIdOptions::EXITED)?
-        .ok_or_else(|| io::Error::other("the command's status is gone"))?;
+/// How the command ended.
+fn command_end(command: &dyn Command) -> io::Result<End> {
+    let status = command.end()?;
     let low_byte = |status: i32| u8::try_from(status & 0xff).unwrap_or(u8::MAX);
-    if let Some(code) = status.exit_status() {
+    if let Some(code) = status.code() {
         return Ok(End::Exited(low_byte(code)));
     }
-    let signal = status.terminating_signal().unwrap_or(libc::SIGKILL);
+    let signal = status.signal().unwrap_or(libc::SIGKILL);
     Ok(End::Signalled(low_byte(signal)))
 }
 
 /// Sends `signal` to the command; one that has just ended needs it no more.
-fn forward(command: BorrowedFd<'_>, signal: i32) {
-    let Some(signal) = Signal::from_named_raw(signal) else { return };
-    if let Err(error) = pidfd_send_signal(command, signal) {
+fn forward(command: &dyn Command, signal: i32) {
+    if let Err(error) = command.signal(signal) {
         tracing::debug!(%error, "the signal did not reach the command");
     }
 }
@@ -166,20 +186,35 @@ fn timespec(duration: Duration) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        os::fd::OwnedFd,
-        process::{Child, Command},
-    };
+    use std::{os::fd::OwnedFd, process};
 
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-    struct Running(Child, OwnedFd);
+    struct Running(process::Child, OwnedFd);
 
     impl Running {
         fn start(script: &str) -> Self {
-            let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let child = process::Command::new("sh").args(["-c", script]).spawn().unwrap();
             let pid = Pid::from_child(&child);
             Self(child, pidfd_open(pid, PidfdFlags::empty()).unwrap())
+        }
+    }
+
+    impl AsFd for Running {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.1.as_fd()
+        }
+    }
+
+    impl Command for Running {
+        fn end(&self) -> io::Result<ExitStatus> {
+            let status = waitid(WaitId::PidFd(self.1.as_fd()), WaitIdOptions::EXITED)?.unwrap();
+            let (code, signal) = (status.exit_status(), status.terminating_signal());
+            Ok(ExitStatus::from_raw((code.unwrap_or(0) << 8) | signal.unwrap_or(0)))
+        }
+
+        fn signal(&self, _signal: i32) -> io::Result<()> {
+            Ok(())
         }
     }
 
@@ -195,7 +230,7 @@ mod tests {
         let in_jail = |_| false;
         let watch = Watch {
             signals: &signals,
-            command: command.1.as_fd(),
+            command,
             proxy: proxy.1.as_fd(),
             inspect: None,
             in_jail: &in_jail,

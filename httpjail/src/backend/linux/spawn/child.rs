@@ -1,49 +1,54 @@
-//! The child's side, from the clone to the exec.
+//! The child's side, from the clone until it goes on as the jail's init.
 //!
 //! Nothing here allocates, locks or panics.
 
 use std::os::fd::RawFd;
 
-use super::capabilities::drop_openers;
 use super::{
+    capabilities::drop_openers,
     clone::Entry,
+    cmdline::CommandLine,
+    credentials::Credentials,
     error::{Failure, Step},
     image::Image,
+    init::Init,
     signals::Signals,
+    view::View,
 };
 
 /// Where the child keeps its end of the gate.
 const GATE: RawFd = 3;
 /// Where the child keeps its end of the report.
-const REPORT: RawFd = 4;
+pub(super) const REPORT: RawFd = 4;
+/// Where the child keeps its end of the status.
+const STATUS: RawFd = 5;
 
-/// The child's exit code when it ends before the command: nobody but [`super::HeldChild`] sees it.
-const NOT_STARTED: libc::c_int = 127;
+/// The exit code of a process that ends before the command: nobody but [`super::HeldChild`] sees
+/// it.
+pub(super) const NOT_STARTED: libc::c_int = 127;
 
 /// All that the child has to know.
 pub(super) struct Orders<'a> {
     pub(super) image: &'a mut Image,
     pub(super) credentials: Option<Credentials<'a>>,
     pub(super) signals: &'a Signals,
+    pub(super) view: &'a View,
+    /// Whose arguments must not show as init's.
+    pub(super) command_line: CommandLine,
+    /// Where the command's process begins to run.
+    pub(super) stack: &'a mut [u8],
     /// The cgroup's directory.
     pub(super) cgroup: RawFd,
     /// Read end: a byte means go, the end of the pipe means that the parent gave up or died.
     pub(super) gate: RawFd,
     /// Write end: a [`Failure`], or nothing when the command runs.
     pub(super) report: RawFd,
-    /// The parent's process id.
-    pub(super) parent: libc::pid_t,
-}
-
-/// Whom the child becomes.
-pub(super) struct Credentials<'a> {
-    pub(super) uid: libc::uid_t,
-    pub(super) gid: libc::gid_t,
-    pub(super) groups: &'a [libc::gid_t],
+    /// Write end: how the command ended.
+    pub(super) status: RawFd,
 }
 
 impl Orders<'_> {
-    /// Carries the orders out. Ends as the command, or not at all.
+    /// Carries the orders out. Ends as init, when the command has ended.
     ///
     /// # Safety
     ///
@@ -51,97 +56,87 @@ impl Orders<'_> {
     pub(super) unsafe fn carry_out(mut self, entry: Entry) -> ! {
         let mut report = self.report;
         // SAFETY: the caller keeps the promise.
-        if let Err(failure) = unsafe { self.become_command(entry, &mut report) } {
-            let bytes = failure.to_bytes();
-            // SAFETY: the bytes are valid for their length. A parent that is gone needs no word.
-            unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
-        }
+        let done = unsafe { self.strip(entry, &mut report) }.and_then(|()| {
+            if !gate_opens() {
+                return Ok(());
+            }
+            let Self { image, signals, stack, .. } = self;
+            Init { image, signals, stack, status: STATUS }.run()
+        });
+        let code = match done {
+            Ok(()) => 0,
+            Err(failure) => {
+                failure.report(report);
+                NOT_STARTED
+            }
+        };
         // SAFETY: ends the process without running the parent's exit handlers.
-        unsafe { libc::_exit(NOT_STARTED) }
+        unsafe { libc::_exit(code) }
     }
 
-    /// Returns `Ok` when the gate was closed for good.
+    /// Takes from the child all that the command must not have; the command inherits the rest.
     ///
     /// # Safety
     ///
     /// See [`Self::carry_out`].
-    unsafe fn become_command(&mut self, entry: Entry, report: &mut RawFd) -> Result<(), Failure> {
+    unsafe fn strip(&mut self, entry: Entry, report: &mut RawFd) -> Result<(), Failure> {
         if entry == Entry::Moves {
             enter_cgroup(self.cgroup)?;
         }
         // SAFETY: this process is the child's alone, and so are its descriptors.
         unsafe { self.keep_only_pipes() }?;
         *report = REPORT;
-        self.follow_parent()?;
-        self.signals.restore_dispositions();
-        if !gate_opens() {
-            return Ok(());
-        }
+        self.signals.forget_handlers();
+        // SAFETY: this process was forked and does nothing but what is here.
+        unsafe { self.command_line.replace() };
+        self.view.make()?;
         drop_openers()?;
         if let Some(credentials) = &self.credentials {
             credentials.assume()?;
         }
         refuse_privileges()?;
-        // A change of user clears the wish.
-        self.follow_parent()?;
-        // Signals that came since the clone arrive here, with their default effect.
-        self.signals.restore_mask();
-        Err(Failure { step: Step::Execute, errno: self.image.execute() })
+        // Init runs as the command's user, who must not take it over.
+        // SAFETY: PR_SET_DUMPABLE takes a plain number.
+        let hidden = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0_u64, 0_u64, 0_u64, 0_u64) };
+        check(Step::HideInit, hidden.into())?;
+        // A change of user clears the wish, so it stands after it.
+        follow_parent()
     }
 
-    /// Leaves the child with 0 to 2, and its two pipes, which close at the exec (P5).
+    /// Leaves the child with 0 to 2, and its pipes, which close at the exec (P5).
     ///
     /// # Safety
     ///
     /// Closes descriptors whatever they are.
     unsafe fn keep_only_pipes(&self) -> Result<(), Failure> {
-        // SAFETY: dup3 and close_range touch no memory. The parent made both descriptors higher
-        // than the places they go to, so neither overwrites the other.
-        unsafe {
-            check(Step::CloseDescriptors, libc::dup3(self.gate, GATE, libc::O_CLOEXEC).into())?;
-            check(Step::CloseDescriptors, libc::dup3(self.report, REPORT, libc::O_CLOEXEC).into())?;
-            let first = REPORT as libc::c_uint + 1;
-            let closed = libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0_u32);
-            check(Step::CloseDescriptors, closed)
+        for (from, to) in [(self.gate, GATE), (self.report, REPORT), (self.status, STATUS)] {
+            // SAFETY: dup3 touches no memory. The parent made all descriptors higher than the
+            // places they go to, so none overwrites another.
+            let moved = unsafe { libc::dup3(from, to, libc::O_CLOEXEC) };
+            check(Step::CloseDescriptors, moved.into())?;
         }
-    }
-
-    /// Has the kernel kill this process with the thread that cloned it. The jail's cgroup is
-    /// what holds the command's descendants; this only makes its end prompt.
-    fn follow_parent(&self) -> Result<(), Failure> {
-        // SAFETY: PR_SET_PDEATHSIG and getppid touch no memory.
-        unsafe {
-            let set = libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong);
-            check(Step::FollowParent, set.into())?;
-            // The parent may have died before the wish was heard.
-            if libc::getppid() != self.parent {
-                return Err(Failure { step: Step::FollowParent, errno: libc::ESRCH });
-            }
-        }
-        Ok(())
+        let first = STATUS as libc::c_uint + 1;
+        // SAFETY: close_range touches no memory, and nothing uses what it closes.
+        let closed =
+            unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0_u32) };
+        check(Step::CloseDescriptors, closed)
     }
 }
 
-impl Credentials<'_> {
-    /// Becomes this user for good.
-    ///
-    /// By raw system calls: the C library's functions change all threads of a process, and here
-    /// its list of them is the parent's.
-    fn assume(&self) -> Result<(), Failure> {
-        // SAFETY: the groups are valid for their length; the other calls take plain numbers.
-        unsafe {
-            let (count, groups) = (self.groups.len(), self.groups.as_ptr());
-            check(Step::SetGroups, libc::syscall(libc::SYS_setgroups, count, groups))?;
-            let (uid, gid) = (self.uid, self.gid);
-            check(Step::SetGroup, libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
-            check(Step::SetUser, libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
-            // Leaving root must have left its capabilities, too; if not, root is still in reach.
-            if uid != 0 && libc::syscall(libc::SYS_setresuid, 0, 0, 0) == 0 {
-                return Err(Failure { step: Step::SetUser, errno: libc::EPERM });
-            }
-        }
-        Ok(())
+/// Has the kernel kill init, and with it the jail's processes, with the thread that cloned it.
+fn follow_parent() -> Result<(), Failure> {
+    // SAFETY: PR_SET_PDEATHSIG touches no memory.
+    let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) };
+    check(Step::FollowParent, set.into())?;
+    // The parent may have died before the wish was heard. It has no id in this namespace by
+    // which to tell; but the report has a reader for as long as it lives.
+    let mut report = libc::pollfd { fd: REPORT, events: 0, revents: 0 };
+    // SAFETY: one valid pollfd.
+    check(Step::FollowParent, unsafe { libc::poll(&raw mut report, 1, 0) }.into())?;
+    if report.revents & libc::POLLERR != 0 {
+        return Err(Failure { step: Step::FollowParent, errno: libc::ESRCH });
     }
+    Ok(())
 }
 
 fn enter_cgroup(directory: RawFd) -> Result<(), Failure> {
@@ -181,7 +176,7 @@ pub(super) fn check(step: Step, result: libc::c_long) -> Result<(), Failure> {
     Ok(())
 }
 
-fn errno() -> libc::c_int {
+pub(super) fn errno() -> libc::c_int {
     // SAFETY: the location is valid for the thread's life.
     unsafe { *libc::__errno_location() }
 }

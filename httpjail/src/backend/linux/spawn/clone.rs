@@ -1,4 +1,5 @@
-//! Makes the child, in its cgroup from its first instruction where the kernel lets us.
+//! Makes the child, in namespaces of its own, and in its cgroup from its first instruction where
+//! the kernel lets us.
 
 use std::{
     io,
@@ -9,6 +10,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// `include/uapi/linux/sched.h`; libc's constant is of a type too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The namespaces that the child begins: it is the first process of one, so that its end ends all
+/// others, and its mounts are its own.
+const NAMESPACES: libc::c_int = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
 
 /// How the child comes to its cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +64,7 @@ pub(super) unsafe fn clone3_into(cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
     let mut pidfd: RawFd = -1;
     // SAFETY: all fields are integers; zero means "not used".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = (libc::CLONE_PIDFD as u64) | CLONE_INTO_CGROUP;
+    args.flags = ((libc::CLONE_PIDFD | NAMESPACES) as u64) | CLONE_INTO_CGROUP;
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     args.cgroup = cgroup.as_raw_fd() as u64;
@@ -85,7 +90,7 @@ pub(super) unsafe fn fork() -> io::Result<Cloned> {
     let result = unsafe {
         libc::syscall(
             libc::SYS_clone,
-            libc::SIGCHLD as libc::c_ulong,
+            (libc::SIGCHLD | NAMESPACES) as libc::c_ulong,
             0_usize,
             0_usize,
             0_usize,

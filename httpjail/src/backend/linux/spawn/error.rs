@@ -28,8 +28,14 @@ pub enum SpawnError {
     /// The pipes between parent and child can't be made or used.
     #[error("talk to the command's process")]
     Pipe(#[source] io::Error),
-    /// No process can be made.
-    #[error("make a process in the jail's cgroup")]
+    /// `/proc` doesn't say where this process has its arguments.
+    #[error("find the arguments of this process in /proc/self/stat")]
+    CommandLine(#[source] io::Error),
+    /// Mounts and sockets can't be listed.
+    #[error("list the machine's mounts and sockets")]
+    View(#[source] io::Error),
+    /// No process can be made; `EPERM` without CAP_SYS_ADMIN, which namespaces take.
+    #[error("make a process with namespaces of its own in the jail's cgroup")]
     Clone(#[source] io::Error),
     /// The child failed on its way to the command.
     #[error("{step} in the command's process")]
@@ -74,10 +80,18 @@ pub enum Step {
     RefusePrivileges = 7,
     /// Becomes the command.
     Execute = 8,
+    /// Changes what it sees of the file systems.
+    Mount = 9,
+    /// Keeps the jail's user away from init.
+    HideInit = 10,
+    /// Makes the command's process.
+    StartCommand = 11,
+    /// Hides what leads to daemons outside.
+    Mask = 12,
 }
 
 impl Step {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::EnterCgroup,
         Self::CloseDescriptors,
         Self::FollowParent,
@@ -86,6 +100,10 @@ impl Step {
         Self::SetUser,
         Self::RefusePrivileges,
         Self::Execute,
+        Self::Mount,
+        Self::HideInit,
+        Self::StartCommand,
+        Self::Mask,
     ];
 }
 
@@ -100,6 +118,10 @@ impl std::fmt::Display for Step {
             Self::SetUser => "set the user",
             Self::RefusePrivileges => "refuse new privileges",
             Self::Execute => "execute the command",
+            Self::Mount => "mount the jail's own view of the file systems",
+            Self::HideInit => "keep the jail's user away from its init",
+            Self::Mask => "hide the sockets of other programs",
+            Self::StartCommand => "start the command from its init",
         })
     }
 }
@@ -118,6 +140,13 @@ impl Failure {
         let [a, b, c, d] = (self.step as i32).to_ne_bytes();
         let [e, f, g, h] = self.errno.to_ne_bytes();
         [a, b, c, d, e, f, g, h]
+    }
+
+    /// Writes it to the report's end. Async-signal-safe.
+    pub(super) fn report(self, report: RawFd) {
+        let bytes = self.to_bytes();
+        // SAFETY: the bytes are valid for their length. A parent that is gone needs no word.
+        unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
     }
 
     /// `None` when the bytes are no failure of ours.

@@ -7,27 +7,31 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::process::ExitStatusExt,
     },
-    process::{self, ExitStatus},
+    process::ExitStatus,
 };
 
 use rustix::{
     io::{Errno, fcntl_dupfd_cloexec},
-    process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
+    process::{Pid, WaitId, WaitIdOptions, waitid},
 };
 
 use super::{
     SpawnError,
-    child::{Credentials, Orders},
+    child::Orders,
     clone::{Cloned, clone_into},
+    cmdline::CommandLine,
+    credentials::Credentials,
     error::Failure,
     image::Image,
+    init,
     signals::{AllBlocked, Signals},
     stdio,
+    view::View,
 };
 use crate::backend::linux::user::Identity;
 
-/// Descriptors below this one have a meaning in the child: standard streams and its two pipes.
-const FIRST_FREE: i32 = 5;
+/// Descriptors below this one have a meaning in the child: standard streams and its three pipes.
+const FIRST_FREE: i32 = 6;
 
 /// What to start, where and as whom.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +50,7 @@ pub struct SpawnPlan<'a> {
     pub signals: Signals,
 }
 
-/// The command's process, in its cgroup, before the command: it waits until the jail is armed
-/// (P4). Dropped, it ends without having run anything.
+/// The jail's init, in its cgroup, before the command: it waits until the jail is armed (P4). Dropped, it ends without having run anything.
 #[derive(Debug)]
 pub struct HeldChild {
     pid: Pid,
@@ -57,11 +60,13 @@ pub struct HeldChild {
     command: OsString,
 }
 
-/// The command's process.
+/// The running command, and the jail's init above it.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
+    /// Read end: the command's wait status, then the end. Without a status init was killed.
+    status: io::PipeReader,
 }
 
 /// Makes the process that will be the command.
@@ -87,8 +92,12 @@ pub(super) fn spawn_by(
     let mut image = Image::new(plan.command, plan.args, plan.environment)?;
     let (gate_reader, gate) = io::pipe().map_err(SpawnError::Pipe)?;
     let (report, report_writer) = io::pipe().map_err(SpawnError::Pipe)?;
+    let (status, status_writer) = io::pipe().map_err(SpawnError::Pipe)?;
     let gate_reader = moved_up(gate_reader.into())?;
     let report_writer = moved_up(report_writer.into())?;
+    let status_writer = moved_up(status_writer.into())?;
+    let view = View::plan().map_err(SpawnError::View)?;
+    let mut stack = vec![0; init::STACK];
     let orders = Orders {
         image: &mut image,
         credentials: plan.identity.map(|identity| Credentials {
@@ -97,10 +106,13 @@ pub(super) fn spawn_by(
             groups: identity.groups(),
         }),
         signals: &plan.signals,
+        view: &view,
+        command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
+        stack: &mut stack,
         cgroup: plan.cgroup.as_raw_fd(),
         gate: gate_reader.as_raw_fd(),
         report: report_writer.as_raw_fd(),
-        parent: process::id() as libc::pid_t,
+        status: status_writer.as_raw_fd(),
     };
     let blocked = AllBlocked::new();
     // SAFETY: the child goes straight to its orders, which are async-signal-safe and don't
@@ -113,7 +125,7 @@ pub(super) fn spawn_by(
     drop(blocked);
     Ok(HeldChild {
         pid,
-        child: Some(Child { pid, pidfd }),
+        child: Some(Child { pid, pidfd, status }),
         gate: Some(gate),
         report,
         command: plan.command.to_owned(),
@@ -121,7 +133,7 @@ pub(super) fn spawn_by(
 }
 
 impl HeldChild {
-    /// The process that waits, and will be the command.
+    /// The process that waits: the jail's init.
     pub fn pid(&self) -> Pid {
         self.pid
     }
@@ -165,32 +177,50 @@ impl Drop for HeldChild {
         // doesn't stay behind as a zombie.
         drop(self.gate.take());
         if let Some(child) = self.child.take() {
-            let _ = child.wait();
+            let _ = child.end_of_init();
         }
     }
 }
 
 impl Child {
-    /// The process id.
+    /// The process id of the jail's init.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Sends a signal to this process and to no later one of the same id.
+    /// Has init send a signal to the command.
     ///
     /// # Errors
     ///
-    /// `ESRCH` when it has ended and was waited for.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(pidfd_send_signal(&self.pidfd, signal)?)
+    /// `ESRCH` when init has ended and was waited for.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        // SAFETY: all zeroes is a valid siginfo_t.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        info.si_signo = signal;
+        info.si_code = libc::SI_QUEUE;
+        let (fd, info) = (self.pidfd.as_raw_fd(), &raw const info);
+        // SAFETY: the descriptor is open, and the kernel reads one siginfo_t.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, 0_u32) };
+        if sent == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Waits until the process ends. A second call fails.
+    /// Waits until the command ends. What it left behind may take a moment longer; init's end,
+    /// which follows, ends it. A second call fails.
     ///
     /// # Errors
     ///
-    /// When the process isn't this one's child any more.
+    /// When init isn't this process's child any more.
     pub fn wait(&self) -> io::Result<ExitStatus> {
+        let mut status = Vec::new();
+        (&self.status).read_to_end(&mut status)?;
+        let Ok(status) = <[u8; 4]>::try_from(status) else {
+            return self.end_of_init();
+        };
+        Ok(ExitStatus::from_raw(i32::from_ne_bytes(status)))
+    }
+
+    /// Waits until init ends, and reaps it.
+    fn end_of_init(&self) -> io::Result<ExitStatus> {
         loop {
             match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
                 Ok(Some(status)) => {
@@ -206,9 +236,17 @@ impl Child {
 }
 
 impl AsFd for Child {
-    /// The pidfd: readable when the process has ended.
+    /// Readable when the command has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.status.as_fd()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Init is mostly gone by now; one that isn't is left to the end of this process.
+        let reaped = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), reaped);
     }
 }
 

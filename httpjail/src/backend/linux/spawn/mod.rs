@@ -1,10 +1,11 @@
-//! Starts the command: born in the jail's cgroup, held until the jail is armed, then stripped of
-//! what it must not have and executed.
+//! Starts the command below an init of its own: born in the jail's cgroup, stripped of what the
+//! command must not have, and held until the jail is armed.
 //!
 //! ```text
-//! spawn()      prepare everything -> clone into the cgroup -> HeldChild
-//! the child    close descriptors, reset signals, wait at the gate
-//! release()    open the gate -> identity, no_new_privs, exec -> Child
+//! spawn()      prepare everything -> clone into cgroup and namespaces -> HeldChild
+//! the child    close descriptors, mounts, identity, no_new_privs, wait at the gate
+//! release()    open the gate -> the child is init, and executes the command -> Child
+//! wait()       the command's status, by a pipe; init's end ends what is left
 //! ```
 //!
 //! Between the clone and the exec the child runs only what POSIX calls async-signal-safe: other
@@ -13,11 +14,16 @@
 mod capabilities;
 mod child;
 mod clone;
+mod cmdline;
+mod credentials;
 mod error;
 mod held;
 mod image;
+mod init;
+mod mounts;
 mod signals;
 mod stdio;
+mod view;
 
 pub use error::{SpawnError, Step};
 pub use held::{Child, HeldChild, SpawnPlan, spawn};

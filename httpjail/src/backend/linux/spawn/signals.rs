@@ -41,6 +41,40 @@ impl Signals {
         }
     }
 
+    /// Gives every signal its default disposition: init must hear of its children's ends whatever
+    /// the caller ignores.
+    ///
+    /// Async-signal-safe.
+    pub(super) fn forget_handlers(&self) {
+        Self { ignored: 0, ..*self }.restore_dispositions();
+    }
+
+    /// One of these signals that has come and is blocked, unless the caller ignored it. It is
+    /// pending no more.
+    ///
+    /// Async-signal-safe.
+    pub(super) fn pending_one_of(&self, signals: &[libc::c_int]) -> Option<libc::c_int> {
+        let mut set = empty();
+        for &signal in signals.iter().filter(|&&signal| self.ignored & bit(signal) == 0) {
+            // SAFETY: the set is initialised, and the number is a signal's.
+            unsafe { libc::sigaddset(&raw mut set, signal) };
+        }
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: set and time are valid; a null pointer asks for no details.
+        let signal = unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const now) };
+        (signal > 0).then_some(signal)
+    }
+
+    /// All signals, for the calls that take a set. Async-signal-safe.
+    pub(super) fn all() -> libc::sigset_t {
+        let mut all = MaybeUninit::uninit();
+        // SAFETY: sigfillset initialises the whole set and can't fail for a valid pointer.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            all.assume_init()
+        }
+    }
+
     /// Blocks what the caller had blocked, and nothing else. Async-signal-safe.
     pub(super) fn restore_mask(&self) {
         change_mask(libc::SIG_SETMASK, &self.mask);
@@ -55,13 +89,7 @@ pub(super) struct AllBlocked {
 
 impl AllBlocked {
     pub(super) fn new() -> Self {
-        let mut all = MaybeUninit::uninit();
-        // SAFETY: sigfillset initialises the whole set and can't fail for a valid pointer.
-        let all = unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            all.assume_init()
-        };
-        Self { before: change_mask(libc::SIG_BLOCK, &all) }
+        Self { before: change_mask(libc::SIG_BLOCK, &Signals::all()) }
     }
 }
 

@@ -1,0 +1,103 @@
+//! What the jail sees of the machine's file systems: its own processes in `/proc`, no settings of
+//! the kernel that it could write, and nothing where daemons listen.
+//!
+//! The parent plans ([`super::view`]), the child mounts. Nothing here allocates, locks or panics.
+
+use std::{ffi::CStr, ptr};
+
+use super::{
+    child::check,
+    error::{Failure, Step},
+    view::View,
+};
+
+/// What takes the place of what is masked.
+const NOTHING: &CStr = c"/dev/null";
+/// Parts of `/proc` by which root changes the machine; not every kernel has all.
+const MACHINE: [&CStr; 5] =
+    [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
+/// Flags of a fresh `/proc`.
+const PLAIN: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+
+impl View {
+    /// Makes it, in a mount namespace of the caller's own. Async-signal-safe.
+    pub(super) fn make(&self) -> Result<(), Failure> {
+        // What is mounted outside later shows in here; nothing that is done here shows outside.
+        mount(None, c"/", None, libc::MS_REC | libc::MS_SLAVE)?;
+        for tree in &self.read_only_trees {
+            make_read_only(tree, libc::AT_RECURSIVE)?;
+        }
+        for one in &self.read_only {
+            make_read_only(one, 0)?;
+        }
+        for foreign in &self.foreign_proc {
+            // SAFETY: the path is NUL-terminated.
+            let detached = unsafe { libc::umount2(foreign.as_ptr(), libc::MNT_DETACH) };
+            check(Step::Mount, detached.into())?;
+        }
+        mount(Some(c"proc"), c"/proc", Some(c"proc"), PLAIN)?;
+        for part in MACHINE {
+            if mounted(mount(Some(part), part, None, libc::MS_BIND))? {
+                let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | PLAIN;
+                mount(None, part, None, flags)?;
+            }
+        }
+        self.mask()
+    }
+
+    fn mask(&self) -> Result<(), Failure> {
+        // If this one were missing, every mask would seem to be needless.
+        // SAFETY: the path is NUL-terminated.
+        check(Step::Mask, unsafe { libc::access(NOTHING.as_ptr(), libc::F_OK) }.into())?;
+        for path in &self.masked {
+            let masked = mount(Some(NOTHING), path, None, libc::MS_BIND);
+            mounted(masked.map_err(|failure| Failure { step: Step::Mask, ..failure }))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether there was something to mount on.
+fn mounted(result: Result<(), Failure>) -> Result<bool, Failure> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(Failure { errno: libc::ENOENT | libc::ENOTDIR, .. }) => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// mount_setattr(2), Linux 5.12: this mount, and with `AT_RECURSIVE` those below it.
+fn make_read_only(path: &CStr, flags: libc::c_int) -> Result<(), Failure> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is NUL-terminated, and the size is the structure's.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    check(Step::Mount, result)
+}
+
+/// mount(2) without data.
+fn mount(
+    source: Option<&CStr>,
+    target: &CStr,
+    kind: Option<&CStr>,
+    flags: libc::c_ulong,
+) -> Result<(), Failure> {
+    let pointer = |text: Option<&CStr>| text.map_or(ptr::null(), CStr::as_ptr);
+    // SAFETY: all strings are NUL-terminated and outlive the call; null means none.
+    let result =
+        unsafe { libc::mount(pointer(source), target.as_ptr(), pointer(kind), flags, ptr::null()) };
+    check(Step::Mount, result.into())
+}

@@ -1,0 +1,282 @@
+//! The plan of what the jail sees of the machine's file systems, made before the clone.
+
+use std::{
+    collections::BTreeSet,
+    ffi::{CString, OsString},
+    fs, io,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::FileTypeExt,
+    },
+    path::{Path, PathBuf},
+};
+
+/// Where the kernel shows itself; one recursive change covers most of what [`SETTINGS`] names.
+const SYS: &str = "/sys";
+/// File systems whose files are settings of the kernel: cgroups above all.
+const SETTINGS: [&[u8]; 9] = [
+    b"bpf",
+    b"cgroup",
+    b"cgroup2",
+    b"configfs",
+    b"debugfs",
+    b"efivarfs",
+    b"securityfs",
+    b"sysfs",
+    b"tracefs",
+];
+/// Devices by which packets leave past every hook.
+const DEVICES: [&str; 4] = ["/dev/net/tun", "/dev/vhost-net", "/dev/vhost-vsock", "/dev/vsock"];
+/// Sockets of daemons that do others' bidding. Most are found where the kernel lists them, but not
+/// those of a daemon in another network namespace: that of the host, seen from a container.
+const KNOWN_SOCKETS: [&str; 18] = [
+    "/run/avahi-daemon/socket",
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/cups/cups.sock",
+    "/run/dbus/system_bus_socket",
+    "/run/docker.sock",
+    "/run/incus/unix.socket",
+    "/run/libvirt/libvirt-sock",
+    "/run/nscd/socket",
+    "/run/podman/podman.sock",
+    "/run/snapd.socket",
+    "/run/systemd/journal/dev-log",
+    "/run/systemd/journal/socket",
+    "/run/systemd/journal/stdout",
+    "/run/systemd/notify",
+    "/run/systemd/private",
+    "/run/systemd/resolve/io.systemd.Resolve",
+    "/var/lib/incus/unix.socket",
+];
+/// `__SO_ACCEPTCON` (include/linux/net.h): the flag of a socket that listens.
+const LISTENS: u32 = 1 << 16;
+/// `SOCK_DGRAM`: such a socket gets datagrams without listening.
+const DATAGRAMS: u32 = 2;
+
+/// What is changed in the jail's own mount namespace. Paths.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct View {
+    /// Mounts to make read-only, with all below them.
+    pub(super) read_only_trees: Vec<CString>,
+    /// Mounts to make read-only, each for itself.
+    pub(super) read_only: Vec<CString>,
+    /// Mounts that show the processes of another namespace.
+    pub(super) foreign_proc: Vec<CString>,
+    /// Sockets and devices to put `/dev/null` on. One that is gone by then needs none.
+    pub(super) masked: Vec<CString>,
+}
+
+impl View {
+    /// Looks at the machine as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` can't be read.
+    pub(super) fn plan() -> io::Result<Self> {
+        // Paths are bytes, and daemons choose their sockets' names.
+        let mounts = fs::read("/proc/self/mountinfo")?;
+        let sockets = fs::read("/proc/net/unix")?;
+        Ok(Self::of(&mounts, &sockets, is_socket))
+    }
+
+    fn of(mounts: &[u8], sockets: &[u8], is_socket: impl Fn(&Path) -> bool) -> Self {
+        let mounts: Vec<Mount> = lines(mounts).filter_map(Mount::parse).collect();
+        let has_sys = mounts.iter().any(|mount| mount.point == Path::new(SYS));
+        let settings = mounts.iter().filter(|mount| SETTINGS.contains(&mount.kind.as_slice()));
+        let elsewhere = settings.filter(|mount| !has_sys || !mount.point.starts_with(SYS));
+        let foreign = mounts.iter().filter(|mount| mount.kind == b"proc" && mount.is_foreign());
+        // A single file that was mounted may be the socket of a daemon outside of a container.
+        let files = mounts.iter().filter(|mount| mount.is_part).map(|mount| mount.point.clone());
+        let known = KNOWN_SOCKETS.iter().map(PathBuf::from);
+        let sockets = lines(sockets).filter_map(bound_path).chain(files).chain(known);
+        let sockets: BTreeSet<PathBuf> = sockets.filter(|path| is_socket(path)).collect();
+        let masked = DEVICES.iter().map(PathBuf::from).chain(sockets);
+        Self {
+            read_only_trees: c_paths(has_sys.then(|| PathBuf::from(SYS))),
+            read_only: c_paths(elsewhere.map(|mount| mount.point.clone())),
+            foreign_proc: c_paths(foreign.map(|mount| mount.point.clone())),
+            masked: c_paths(masked),
+        }
+    }
+}
+
+/// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+struct Mount {
+    point: PathBuf,
+    kind: Vec<u8>,
+    /// Not a whole file system, but a folder or a file of one.
+    is_part: bool,
+}
+
+impl Mount {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let root = fields.nth(3)?;
+        let point = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
+        // Optional fields end with a hyphen.
+        fields.by_ref().find(|field| *field == b"-")?;
+        let kind = fields.next()?.to_vec();
+        Some(Self { point, kind, is_part: root != b"/" })
+    }
+
+    /// For a mount of `/proc`: not the one that the jail's own covers, nor below it.
+    fn is_foreign(&self) -> bool {
+        !self.point.starts_with("/proc")
+    }
+}
+
+/// The path of a line of `/proc/net/unix` (`Num RefCount Protocol Flags Type St Inode Path`,
+/// numbers in hexadecimal), when others can connect or send to it. Abstract names begin with `@`;
+/// a relative path means nothing here.
+fn bound_path(line: &[u8]) -> Option<PathBuf> {
+    let mut rest = line;
+    let mut field = || {
+        let start = rest.iter().position(|&byte| byte != b' ')?;
+        let (_, from) = rest.split_at_checked(start)?;
+        let end = from.iter().position(|&byte| byte == b' ')?;
+        let (field, after) = from.split_at_checked(end)?;
+        rest = after;
+        Some(field)
+    };
+    let flags = hexadecimal(field_at(&mut field, 3)?)?;
+    let kind = hexadecimal(field()?)?;
+    field_at(&mut field, 1)?;
+    let path = rest.strip_prefix(b" ")?;
+    let open = flags & LISTENS != 0 || kind == DATAGRAMS;
+    (open && path.starts_with(b"/")).then(|| PathBuf::from(OsString::from_vec(path.to_vec())))
+}
+
+/// The field after `skipped` others.
+fn field_at<'a>(field: &mut impl FnMut() -> Option<&'a [u8]>, skipped: usize) -> Option<&'a [u8]> {
+    for _ in 0..skipped {
+        field()?;
+    }
+    field()
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u32> {
+    u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// Undoes the kernel's escapes: space, tab, newline and backslash are `\` and three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = after.get(..3).and_then(|digits| str::from_utf8(digits).ok());
+        let code = code.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code {
+            Some(code) if byte == b'\\' => {
+                plain.push(code);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            _ => {
+                plain.push(byte);
+                rest = after;
+            }
+        }
+    }
+    plain
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n')
+}
+
+fn is_socket(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
+}
+
+/// A path with a NUL byte can't be one of a file.
+fn c_paths(paths: impl IntoIterator<Item = PathBuf>) -> Vec<CString> {
+    paths.into_iter().filter_map(|path| CString::new(path.as_os_str().as_bytes()).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = r"22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw
+23 27 0:22 / /sys rw,relatime - sysfs sysfs rw
+41 31 0:38 / /sys/fs/cgroup rw,relatime shared:9 master:3 - cgroup2 cgroup2 rw
+42 27 0:38 / /cg\040roups rw,relatime - cgroup2 cgroup2 rw
+43 27 0:21 / /srv/chroot/proc rw,relatime - proc proc rw
+44 22 0:50 / /proc/sys/fs/binfmt_misc rw,relatime - binfmt_misc none rw
+45 27 0:51 /docker.sock /var/run/docker.sock rw - tmpfs tmpfs rw
+46 27 0:51 /folder /mnt/folder rw - tmpfs tmpfs rw
+";
+    const SOCKETS: &str = "Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 20786 /run/dbus/system_bus_socket
+0000000000000000: 00000003 00000000 00000000 0001 03 20787 /run/dbus/system_bus_socket
+0000000000000000: 00000002 00000000 00000000 0002 01 20788 /run/systemd/notify
+0000000000000000: 00000003 00000000 00000000 0001 03 20789
+0000000000000000: 00000002 00000000 00010000 0001 01 20790 @/tmp/.X11-unix/X0
+0000000000000000: 00000002 00000000 00010000 0005 01 20791 /home/a b/control  socket
+0000000000000000: 00000002 00000000 00010000 0001 01 20792 relative
+0000000000000000: 00000002 00000000 00010000 0001 01 20793 /run/gone
+0000000000000000: 00000003 00000000 00000000 0001 03 20794 /run/accepted
+";
+
+    fn text(paths: &[CString]) -> Vec<&str> {
+        paths.iter().map(|path| path.to_str().unwrap()).collect()
+    }
+
+    fn planned() -> View {
+        let sockets = [
+            "/run/dbus/system_bus_socket",
+            "/run/systemd/notify",
+            "/home/a b/control  socket",
+            "/var/run/docker.sock",
+            "/run/accepted",
+        ];
+        let is_socket = |path: &Path| sockets.iter().any(|socket| Path::new(socket) == path);
+        View::of(MOUNTS.as_bytes(), SOCKETS.as_bytes(), is_socket)
+    }
+
+    #[test]
+    fn makes_the_kernels_settings_read_only() {
+        let view = planned();
+        assert_eq!(text(&view.read_only_trees), ["/sys"]);
+        assert_eq!(text(&view.read_only), ["/cg roups"]);
+        assert_eq!(text(&view.foreign_proc), ["/srv/chroot/proc"]);
+    }
+
+    #[test]
+    fn names_each_mount_where_sys_is_none() {
+        let mounts = MOUNTS.replace("0:22 / /sys rw", "0:22 / /elsewhere rw");
+        let view = View::of(mounts.as_bytes(), b"", |_| false);
+        assert_eq!(text(&view.read_only_trees), [""; 0]);
+        assert_eq!(text(&view.read_only), ["/elsewhere", "/sys/fs/cgroup", "/cg roups"]);
+    }
+
+    #[test]
+    fn masks_what_others_can_speak_to() {
+        let view = planned();
+        let (devices, sockets) = view.masked.split_at(DEVICES.len());
+        assert_eq!(text(devices), DEVICES);
+        let wanted = [
+            "/home/a b/control  socket",
+            "/run/dbus/system_bus_socket",
+            "/run/systemd/notify",
+            "/var/run/docker.sock",
+        ];
+        assert_eq!(text(sockets), wanted);
+    }
+
+    #[test]
+    fn survives_whatever_the_lines_hold() {
+        for text in [MOUNTS, SOCKETS] {
+            for end in 0..text.len() {
+                let prefix = &text.as_bytes()[..end];
+                View::of(prefix, prefix, |_| true);
+            }
+        }
+        assert_eq!(unescape(br"a\134b\04"), br"a\b\04");
+    }
+
+    #[test]
+    fn plans_for_this_machine() {
+        assert!(View::plan().is_ok());
+    }
+}

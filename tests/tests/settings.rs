@@ -1,0 +1,65 @@
+//! The kernel's settings, cgroups first of all, can be read in a jail and not written, by root
+//! either.
+
+use httpjail_tests::{Invocation, Lab, cgroup};
+
+/// Writes what a file holds back to it, and says whether that went well.
+fn write_back(place: &Invocation<'_>, path: &str) -> String {
+    let script =
+        format!("content=$(cat {path}) && printf %s \"$content\" > {path} && echo written");
+    place.sh(&script).stdout
+}
+
+#[test]
+fn keeps_root_in_its_cgroup() {
+    let lab = Lab::new();
+    let other = lab.cgroup().child("other");
+    let script = format!("echo $$ > {}/cgroup.procs && echo moved", other.path().display());
+    assert_eq!(lab.outside().sh(&script).exits(0).stdout, "moved\n", "without a jail");
+    for script in [
+        script.clone(),
+        // By another mount of the same hierarchy.
+        format!(
+            "mkdir own; mount -t cgroup2 none own; {}",
+            script.replace(&cgroup::mount().display().to_string(), "own")
+        ),
+        format!("mount -o remount,rw {}; {script}", cgroup::mount().display()),
+        format!("umount -l /sys; umount -l {}; {script}", cgroup::mount().display()),
+        format!("unshare -m sh -c 'umount -l {}; {script}'", cgroup::mount().display()),
+    ] {
+        let jailed = lab.jail().sh(&script);
+        assert_eq!(jailed.stdout, "", "{script}: {jailed:?}");
+    }
+    drop(other);
+    lab.outside().sh("rmdir own").exits(0);
+    lab.assert_clean();
+}
+
+#[test]
+fn keeps_the_kernels_settings() {
+    let lab = Lab::new();
+    for path in ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/core_pattern"] {
+        assert_eq!(write_back(&lab.outside(), path), "written\n", "without a jail");
+        assert_eq!(write_back(&lab.jail(), path), "", "{path}");
+        lab.jail().sh(&format!("cat {path}")).exits(0);
+    }
+    lab.assert_clean();
+}
+
+#[test]
+fn hides_devices_that_carry_packets() {
+    let lab = Lab::new();
+    for device in ["/dev/net/tun", "/dev/vsock", "/dev/vhost-net", "/dev/vhost-vsock"] {
+        let kind = format!("stat -c %t:%T {device}");
+        let twin = lab.outside().sh(&kind);
+        if twin.code == Some(0) {
+            assert_eq!(lab.jail().sh(&kind).exits(0).stdout, "1:3\n", "{device} is /dev/null");
+        }
+    }
+    let tun = "python3 -c 'import os; os.open(\"/dev/net/tun\", os.O_RDWR); print(\"open\")'";
+    let made = "mkdir -p dev; mknod dev/tun c 10 200 && ";
+    let open = tun.replace("/dev/net/tun", "dev/tun");
+    let own = lab.jail().sh(&format!("{made}{open}"));
+    assert_eq!(own.stdout, "", "{own:?}");
+    lab.assert_clean();
+}

@@ -1,0 +1,116 @@
+//! Unix sockets: those of the jail work, those of programs outside are out of reach.
+
+use httpjail_tests::{Invocation, Lab, Running};
+
+/// Answers whoever connects to a path or to an abstract name, and says when it is there.
+const SERVER: &str = r#"
+import os, socket, sys
+server = socket.socket(socket.AF_UNIX, int(sys.argv[2]))
+server.bind(sys.argv[1].replace("@", "\0"))
+if sys.argv[1][0] != "@": os.chmod(sys.argv[1], 0o666)
+if server.type != socket.SOCK_DGRAM: server.listen()
+print("serving", flush=True)
+while True:
+    if server.type == socket.SOCK_DGRAM:
+        print("got", server.recv(100).decode(), flush=True)
+    else:
+        server.accept()[0].send(b"hello")
+"#;
+
+/// Connects, and prints what the server says; or the name of the error.
+const CLIENT: &str = r#"
+import errno, socket, sys
+for name in sys.argv[2:]:
+    client = socket.socket(socket.AF_UNIX, int(sys.argv[1]))
+    try:
+        client.connect(name.replace("@", "\0"))
+        print("hello" if client.type == socket.SOCK_DGRAM and client.send(b"x")
+            else client.recv(100).decode())
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"#;
+
+/// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_SEQPACKET` on Linux.
+const KINDS: [&str; 3] = ["1", "2", "5"];
+
+fn serve(place: &Invocation<'_>, name: &str, kind: &str) -> Running {
+    let server = place.start(["python3", "-c", SERVER, name, kind]);
+    server.line("serving");
+    server
+}
+
+fn ask(place: &Invocation<'_>, kind: &str, names: &[&str]) -> Vec<String> {
+    let command = ["python3", "-c", CLIENT, kind].into_iter().chain(names.iter().copied());
+    let asked = place.run(command).exits(0);
+    asked.stdout.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn hides_the_sockets_of_daemons() {
+    let lab = Lab::new();
+    for kind in KINDS {
+        let path = lab.home().join(format!("daemon-{kind}.sock"));
+        let path = path.to_str().expect("UTF-8");
+        let server = serve(&lab.outside(), path, kind);
+        let link = format!("{path}.link");
+        std::os::unix::fs::symlink(path, &link).expect("the home is there");
+        // The lab's programs run in its home.
+        let names =
+            [path, &link, &format!("daemon-{kind}.sock"), &format!("/proc/self/root{path}")];
+        assert_eq!(ask(&lab.outside().as_user(), kind, &names), ["hello"; 4], "without a jail");
+        for jail in [lab.jail(), lab.jail().as_user()] {
+            assert_eq!(ask(&jail, kind, &names), ["ECONNREFUSED"; 4], "kind {kind}");
+        }
+        drop(server);
+    }
+    lab.assert_clean();
+}
+
+#[test]
+fn cannot_be_uncovered_again() {
+    let lab = Lab::new();
+    let path = lab.home().join("daemon.sock");
+    let path = path.to_str().expect("UTF-8");
+    let server = serve(&lab.outside(), path, "1");
+    let mask = "mount --bind /dev/null daemon.sock";
+    let acts = [
+        ("umount", "umount daemon.sock"),
+        ("rm", "rm daemon.sock"),
+        ("mv", "mv daemon.sock other.sock"),
+        ("ln", "ln daemon.sock other.sock"),
+    ];
+    std::fs::write(lab.home().join("client.py"), CLIENT).expect("the home is there");
+    let client = "python3 client.py 1 $PWD/daemon.sock $PWD/other.sock";
+    let twin =
+        lab.outside().sh(&format!("unshare -m sh -c '{mask} && umount daemon.sock' && echo bare"));
+    assert_eq!(twin.stdout, "bare\n", "full root takes a mask away: {twin:?}");
+    for (name, act) in acts {
+        let jailed = lab.jail().sh(&format!("{act}; {client}")).exits(0);
+        assert!(!jailed.stdout.contains("hello"), "{name}: {jailed:?}");
+        let user = lab.jail().as_user().sh(&format!("unshare -Urm sh -c '{act}; {client}'"));
+        assert!(!user.stdout.contains("hello"), "{name}: {user:?}");
+    }
+    assert_eq!(ask(&lab.outside(), "1", &[path]), ["hello"], "it serves to the end");
+    drop(server);
+    lab.assert_clean();
+}
+
+#[test]
+fn serves_sockets_of_the_jails_own() {
+    let lab = Lab::new();
+    for kind in KINDS {
+        let script = format!(
+            "mkfifo ready
+             for name in $PWD/own.sock @httpjail-own-{kind}; do
+                 python3 -c \"$SERVER\" $name {kind} > ready & read line < ready
+                 python3 -c \"$CLIENT\" {kind} $name; kill $!; rm -f own.sock
+             done; rm ready"
+        );
+        let places = [lab.outside(), lab.jail(), lab.jail().as_user()];
+        for place in places.map(|place| place.env("SERVER", SERVER).env("CLIENT", CLIENT)) {
+            let asked = place.sh(&script).exits(0);
+            assert_eq!(asked.stdout, "hello\nhello\n", "kind {kind}: {asked:?}");
+        }
+    }
+    lab.assert_clean();
+}
