@@ -112,6 +112,8 @@ impl Planned {
             cgroup: jail.dir().as_fd(),
             identity,
             signals: self.inherited,
+            folders: &trust.stores().folders,
+            files: &trust.stores().files,
         })?;
         jail.arm(&ready).map_err(SessionError::Jail)?;
         Ok(Armed {

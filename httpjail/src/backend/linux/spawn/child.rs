@@ -13,6 +13,7 @@ use super::{
     image::Image,
     init::Init,
     signals::Signals,
+    stand_ins::StandIns,
     view::View,
 };
 
@@ -33,6 +34,7 @@ pub(super) struct Orders<'a> {
     pub(super) credentials: Option<Credentials<'a>>,
     pub(super) signals: &'a Signals,
     pub(super) view: &'a View,
+    pub(super) stand_ins: &'a StandIns,
     /// Whose arguments must not show as init's.
     pub(super) command_line: CommandLine,
     /// Where the command's process begins to run.
@@ -90,6 +92,7 @@ impl Orders<'_> {
         // SAFETY: this process was forked and does nothing but what is here.
         unsafe { self.command_line.replace() };
         self.view.make()?;
+        self.stand_ins.make()?;
         drop_openers()?;
         if let Some(credentials) = &self.credentials {
             credentials.assume()?;

@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::process::ExitStatusExt,
     },
+    path::PathBuf,
     process::ExitStatus,
 };
 
@@ -25,6 +26,7 @@ use super::{
     image::Image,
     init,
     signals::{AllBlocked, Signals},
+    stand_ins::StandIns,
     stdio,
     view::View,
 };
@@ -48,6 +50,10 @@ pub struct SpawnPlan<'a> {
     pub identity: Option<&'a Identity>,
     /// The signals it starts with.
     pub signals: Signals,
+    /// Folders whose files it sees in other folders, beside what is there.
+    pub folders: &'a [(PathBuf, PathBuf)],
+    /// Files that it sees in the place of others.
+    pub files: &'a [(PathBuf, PathBuf)],
 }
 
 /// The jail's init, in its cgroup, before the command: it waits until the jail is armed (P4). Dropped, it ends without having run anything.
@@ -97,6 +103,7 @@ pub(super) fn spawn_by(
     let report_writer = moved_up(report_writer.into())?;
     let status_writer = moved_up(status_writer.into())?;
     let view = View::plan().map_err(SpawnError::View)?;
+    let stand_ins = StandIns::plan(plan.folders, plan.files);
     let mut stack = vec![0; init::STACK];
     let orders = Orders {
         image: &mut image,
@@ -107,6 +114,7 @@ pub(super) fn spawn_by(
         }),
         signals: &plan.signals,
         view: &view,
+        stand_ins: &stand_ins,
         command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
         stack: &mut stack,
         cgroup: plan.cgroup.as_raw_fd(),

@@ -22,6 +22,7 @@ mod image;
 mod init;
 mod mounts;
 mod signals;
+mod stand_ins;
 mod stdio;
 mod view;
 
