@@ -23,7 +23,8 @@ use super::{
     credentials::Credentials,
     error::Failure,
     image::Image,
-    init,
+    init, landlock,
+    seccomp::Filter,
     signals::{AllBlocked, Signals},
     stdio,
     view::View,
@@ -97,6 +98,13 @@ pub(super) fn spawn_by(
     let report_writer = moved_up(report_writer.into())?;
     let status_writer = moved_up(status_writer.into())?;
     let view = View::plan().map_err(SpawnError::View)?;
+    let landlock = landlock::is_there();
+    if !landlock {
+        tracing::info!(
+            "this kernel has no Landlock scopes (Linux 6.12): abstract Unix sockets of programs outside can be reached"
+        );
+    }
+    let filter = Filter::new();
     let mut stack = vec![0; init::STACK];
     let orders = Orders {
         image: &mut image,
@@ -107,6 +115,8 @@ pub(super) fn spawn_by(
         }),
         signals: &plan.signals,
         view: &view,
+        landlock,
+        filter: &filter,
         command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
         stack: &mut stack,
         cgroup: plan.cgroup.as_raw_fd(),
