@@ -12,7 +12,7 @@ if server.type != socket.SOCK_DGRAM: server.listen()
 print("serving", flush=True)
 while True:
     if server.type == socket.SOCK_DGRAM:
-        print("got", server.recv(100).decode(), flush=True)
+        server.recv(100)
     else:
         server.accept()[0].send(b"hello")
 "#;
@@ -67,6 +67,21 @@ fn hides_the_sockets_of_daemons() {
 }
 
 #[test]
+fn refuses_abstract_names_of_programs_outside() {
+    let lab = Lab::new();
+    for kind in KINDS {
+        let name = format!("@httpjail-test-{}-{kind}", std::process::id());
+        let server = serve(&lab.outside(), &name, kind);
+        assert_eq!(ask(&lab.outside().as_user(), kind, &[&name]), ["hello"], "without a jail");
+        for jail in [lab.jail(), lab.jail().as_user()] {
+            assert_eq!(ask(&jail, kind, &[&name]), ["EPERM"], "kind {kind}");
+        }
+        drop(server);
+    }
+    lab.assert_clean();
+}
+
+#[test]
 fn cannot_be_uncovered_again() {
     let lab = Lab::new();
     let path = lab.home().join("daemon.sock");
@@ -103,7 +118,7 @@ fn serves_sockets_of_the_jails_own() {
             "mkfifo ready
              for name in $PWD/own.sock @httpjail-own-{kind}; do
                  python3 -c \"$SERVER\" $name {kind} > ready & read line < ready
-                 python3 -c \"$CLIENT\" {kind} $name; kill $!; rm -f own.sock
+                 python3 -c \"$CLIENT\" {kind} $name; kill $!; wait; rm -f own.sock
              done; rm ready"
         );
         let places = [lab.outside(), lab.jail(), lab.jail().as_user()];

@@ -113,3 +113,23 @@ fn shows_the_terminals_size() {
     }
     lab.assert_clean();
 }
+
+#[test]
+fn types_nothing_into_the_callers_shell() {
+    let lab = Lab::new();
+    let inject = "import fcntl, termios
+for key in b'echo typed-by-the-$((40+2))\\n':
+    fcntl.ioctl(0, termios.TIOCSTI, bytes([key]))
+";
+    std::fs::write(lab.home().join("inject.py"), inject).expect("the home is there");
+    for (way, wanted) in ways().into_iter().zip([true, false]) {
+        let mut shell = shell(&lab, "");
+        shell.write(&format!("{way}python3 inject.py; echo status-\"$?\"\n"));
+        shell.line(if wanted { "status-0" } else { "status-1" });
+        shell.write("exit 0\n");
+        let seen = shell.finish().exits(0).stdout;
+        assert_eq!(seen.contains("typed-by-the-42"), wanted, "{seen}");
+        assert_eq!(seen.contains("PermissionError"), !wanted, "{seen}");
+    }
+    lab.assert_clean();
+}

@@ -12,6 +12,8 @@ use super::{
     error::{Failure, Step},
     image::Image,
     init::Init,
+    landlock,
+    seccomp::Filter,
     signals::Signals,
     stand_ins::StandIns,
     view::View,
@@ -35,6 +37,9 @@ pub(super) struct Orders<'a> {
     pub(super) signals: &'a Signals,
     pub(super) view: &'a View,
     pub(super) stand_ins: &'a StandIns,
+    /// Whether there is Landlock to be used.
+    pub(super) landlock: bool,
+    pub(super) filter: &'a Filter,
     /// Whose arguments must not show as init's.
     pub(super) command_line: CommandLine,
     /// Where the command's process begins to run.
@@ -103,7 +108,11 @@ impl Orders<'_> {
         let hidden = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0_u64, 0_u64, 0_u64, 0_u64) };
         check(Step::HideInit, hidden.into())?;
         // A change of user clears the wish, so it stands after it.
-        follow_parent()
+        follow_parent()?;
+        if self.landlock {
+            landlock::enter_domain()?;
+        }
+        self.filter.install()
     }
 
     /// Leaves the child with 0 to 2, and its pipes, which close at the exec (P5).

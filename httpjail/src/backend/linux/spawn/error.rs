@@ -88,10 +88,14 @@ pub enum Step {
     StartCommand = 11,
     /// Hides what leads to daemons outside.
     Mask = 12,
+    /// Enters a domain of Landlock.
+    EnterDomain = 13,
+    /// Gives up system calls.
+    FilterCalls = 14,
 }
 
 impl Step {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::EnterCgroup,
         Self::CloseDescriptors,
         Self::FollowParent,
@@ -104,6 +108,8 @@ impl Step {
         Self::HideInit,
         Self::StartCommand,
         Self::Mask,
+        Self::EnterDomain,
+        Self::FilterCalls,
     ];
 }
 
@@ -121,6 +127,8 @@ impl std::fmt::Display for Step {
             Self::Mount => "mount the jail's own view of the file systems",
             Self::HideInit => "keep the jail's user away from its init",
             Self::Mask => "hide the sockets of other programs",
+            Self::EnterDomain => "enter a Landlock domain",
+            Self::FilterCalls => "install the filter of system calls",
             Self::StartCommand => "start the command from its init",
         })
     }

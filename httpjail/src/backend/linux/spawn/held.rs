@@ -24,7 +24,8 @@ use super::{
     credentials::Credentials,
     error::Failure,
     image::Image,
-    init,
+    init, landlock,
+    seccomp::Filter,
     signals::{AllBlocked, Signals},
     stand_ins::StandIns,
     stdio,
@@ -104,6 +105,13 @@ pub(super) fn spawn_by(
     let status_writer = moved_up(status_writer.into())?;
     let view = View::plan().map_err(SpawnError::View)?;
     let stand_ins = StandIns::plan(plan.folders, plan.files);
+    let landlock = landlock::is_there();
+    if !landlock {
+        tracing::info!(
+            "this kernel has no Landlock scopes (Linux 6.12): abstract Unix sockets of programs outside can be reached"
+        );
+    }
+    let filter = Filter::new();
     let mut stack = vec![0; init::STACK];
     let orders = Orders {
         image: &mut image,
@@ -115,6 +123,8 @@ pub(super) fn spawn_by(
         signals: &plan.signals,
         view: &view,
         stand_ins: &stand_ins,
+        landlock,
+        filter: &filter,
         command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
         stack: &mut stack,
         cgroup: plan.cgroup.as_raw_fd(),
