@@ -96,8 +96,8 @@ fn swept(swept: Swept) -> u8 {
 struct NoProcesses;
 
 impl ProcessInspector for NoProcesses {
-    fn executable(&self, _pid: u32) -> Option<String> {
-        None
+    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
+        Ok(None)
     }
 }
 

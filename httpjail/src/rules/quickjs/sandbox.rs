@@ -1,6 +1,6 @@
 //! One runtime with the rule in it, in which nothing outlives a request.
 
-use std::{ffi::CString, sync::Arc};
+use std::{cell::RefCell, ffi::CString, rc::Rc, sync::Arc};
 
 use rquickjs::{
     self as js, CatchResultExt, Context, Ctx, Exception, Function, Object, Persistent, Runtime,
@@ -22,9 +22,16 @@ pub(super) struct Sandbox {
     rule: Compiled,
     begin: Persistent<Function<'static>>,
     kit: Persistent<Object<'static>>,
+    unknown: Unknown,
     context: Context,
     budget: Budget,
 }
+
+/// What the rule asked for during this decision and could not be found out, if anything. The
+/// rule gets an exception for it, but what counts is this note: an exception can be caught, and
+/// what a rule makes of its own ignorance isn't a decision.
+#[derive(Clone, Debug, Default)]
+struct Unknown(Rc<RefCell<Option<String>>>);
 
 /// How a decision came out.
 #[derive(Debug)]
@@ -35,6 +42,8 @@ pub(super) enum Outcome {
     Meaningless(String),
     /// The rule threw; this is what.
     Threw(String),
+    /// The rule asked what could not be found out, whatever it then answered; this is what.
+    Unknown(String),
 }
 
 /// Why a sandbox can't be used further.
@@ -72,8 +81,9 @@ impl Sandbox {
         let budget = Budget::new();
         let runtime = runtime()?;
         let context = Context::custom::<World>(&runtime).map_err(|error| engine_error(&error))?;
+        let unknown = Unknown::default();
         let (rule, begin, kit) = context.with(|ctx| {
-            let furnished = furnish(&ctx, inspector)
+            let furnished = furnish(&ctx, inspector, unknown.clone())
                 .and_then(|kit| Ok((kit.get::<_, Function<'_>>("begin")?, kit)))
                 .catch(&ctx);
             let (begin, kit) =
@@ -84,7 +94,7 @@ impl Sandbox {
         // Only now: making the world isn't part of any decision.
         let clock = budget.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || clock.is_spent())));
-        Ok(Self { rule, begin, kit, context, budget })
+        Ok(Self { rule, begin, kit, unknown, context, budget })
     }
 
     /// Judges one request.
@@ -94,14 +104,19 @@ impl Sandbox {
     /// [`Damaged`] when this sandbox must be thrown away. Nothing was decided then.
     pub(super) fn decide(&self, facts: &RequestFacts) -> Result<Outcome, Damaged> {
         self.budget.renew();
+        self.unknown.0.take();
         self.context.with(|ctx| {
             let outcome = match self.begin(&ctx, facts).and_then(|()| self.answer(&ctx)) {
                 Ok(outcome) => Ok(outcome),
                 Err(error) => self.failure(&ctx, &error),
             };
+            let unknown = self.unknown.0.take();
             // Also when the rule threw: nothing it has started may reach into the next request.
             self.finish_jobs(&ctx)?;
-            outcome
+            match unknown {
+                Some(what) => outcome.map(|_| Outcome::Unknown(what)),
+                None => outcome,
+            }
         })
     }
 
@@ -224,11 +239,22 @@ fn engine_error(error: &js::Error) -> RuleError {
 }
 
 /// Makes the world of a rule: see `prelude.js`.
-fn furnish<'js>(ctx: &Ctx<'js>, inspector: Arc<dyn ProcessInspector>) -> js::Result<Object<'js>> {
+fn furnish<'js>(
+    ctx: &Ctx<'js>,
+    inspector: Arc<dyn ProcessInspector>,
+    unknown: Unknown,
+) -> js::Result<Object<'js>> {
     let native = Object::new(ctx.clone())?;
     let log = |level: u8, text: String| console::log(level, &text);
     native.set("log", Function::new(ctx.clone(), log)?)?;
-    let executable = move |pid: u32| inspector.executable(pid);
+    let executable = move |ctx: Ctx<'js>, pid: u32| {
+        inspector.executable(pid).map_err(|error| {
+            let what = format!("the program of process {pid} can't be found out: {error}");
+            let thrown = Exception::throw_message(&ctx, &what);
+            unknown.0.replace(Some(what));
+            thrown
+        })
+    };
     native.set("executable", Function::new(ctx.clone(), executable)?)?;
     let mut options = EvalOptions::default();
     options.filename = Some("httpjail".to_owned());

@@ -1,6 +1,7 @@
 //! What a rule may answer, what it can see, and that it can do no more.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
@@ -27,11 +28,18 @@ fn facts() -> RequestFacts {
     }
 }
 
+/// What this process runs can't be found out.
+const UNKNOWN: u32 = 99;
+
 struct Known;
 
 impl ProcessInspector for Known {
-    fn executable(&self, pid: u32) -> Option<String> {
-        (pid == 42).then(|| "/usr/bin/curl".to_owned())
+    fn executable(&self, pid: u32) -> io::Result<Option<String>> {
+        match pid {
+            42 => Ok(Some("/usr/bin/curl".to_owned())),
+            UNKNOWN => Err(io::Error::other("nobody answers")),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -226,6 +234,34 @@ fn shows_each_request_and_not_the_one_before() {
         assert_eq!(engine.decide(&with), deny(Some("/1curl")));
         assert_eq!(engine.decide(&without), deny(Some("/2")));
     }
+}
+
+/// A process that has ended runs nothing; that is known. Not to know is another thing, and no
+/// decision may rest on it.
+#[test]
+fn a_program_that_cannot_be_found_out_fails_the_rule() {
+    for source in [
+        "r.process.exe === null",
+        "r.process.exe !== '/usr/bin/curl'",
+        "let exe = null; try { exe = r.process.exe } catch {} exe === null",
+        "try { JSON.stringify(r) } catch {} true",
+        "try { r.process.exe } catch {} ({allow: {max_tx_bytes: 1}})",
+        "console.log(r.process); true",
+    ] {
+        let mut engine = engine(source);
+        for (pid, decision) in [(UNKNOWN, threw()), (42, judge(source)), (UNKNOWN, threw())] {
+            let process = Some(Process { pid, uid: 1000, comm: "curl".to_owned() });
+            let decided = engine.decide(&RequestFacts { process, ..facts() });
+            assert_eq!(decided, decision, "{source}, process {pid}");
+        }
+    }
+    let process = Some(Process { pid: 43, uid: 1000, comm: "curl".to_owned() });
+    let ended = RequestFacts { process, ..facts() };
+    assert_eq!(engine("r.process.exe === null").decide(&ended), ALLOW);
+    // What a rule doesn't ask for can't fail it.
+    let process = Some(Process { pid: UNKNOWN, uid: 1000, comm: "curl".to_owned() });
+    let silent = RequestFacts { process, ..facts() };
+    assert_eq!(engine("r.process.comm === 'curl'").decide(&silent), ALLOW);
 }
 
 #[test]
