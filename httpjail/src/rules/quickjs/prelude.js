@@ -1,41 +1,15 @@
 // What a rule finds in its world: `r`, `console`, and nothing that could be changed.
 //
+// `r` is a getter that gives the request at hand; request.rs makes that, and the getters in it.
+//
 // The value is a function: it takes what Rust offers, sets the world up, freezes it, and gives
 // back what Rust calls. It is strict code and runs once for each engine, before the rule is known.
-(function ({ log, executable }) {
+(function ({ log, request, getters }) {
   const { freeze, getOwnPropertyDescriptor, getPrototypeOf } = Object;
   const { ownKeys } = Reflect;
   const { stringify } = JSON;
   const bare = Function.prototype.call.bind(Object.prototype.toString);
   const wellFormed = Function.prototype.call.bind(String.prototype.toWellFormed);
-
-  // The request. `r` itself is one frozen object for good; its getters read what `begin` was told.
-  let url, method, scheme, host, path, query, requesterIp, port, hasProcess, pid, uid, comm;
-  let process; // undefined until the rule asks
-
-  const r = freeze({
-    get url() { return url; },
-    get method() { return method; },
-    get scheme() { return scheme; },
-    get host() { return host; },
-    get path() { return path; },
-    get requester_ip() { return requesterIp; },
-    get port() { return port; },
-    get query() { return query; },
-    get process() { return process === undefined ? (process = describeProcess()) : process; },
-  });
-
-  function describeProcess() {
-    if (!hasProcess) return null;
-    const id = pid;
-    return freeze({ pid, uid, comm, get exe() { return executable(id) ?? null; } });
-  }
-
-  function begin(url_, method_, scheme_, host_, path_, query_, ip_, port_, hasProcess_, pid_, uid_, comm_) {
-    url = url_; method = method_; scheme = scheme_; host = host_; path = path_; query = query_ ?? null;
-    requesterIp = ip_; port = port_; hasProcess = hasProcess_; pid = pid_; uid = uid_; comm = comm_;
-    process = undefined;
-  }
 
   // Text for the log, whatever the value: never throws but for the budget's end.
   function show(value) {
@@ -59,14 +33,8 @@
 
   const say = (level) => (...values) => log(level, line(values));
 
-  // An own data property of an object that is no Proxy: no code of the rule runs.
-  function own(object, key) {
-    const property = getOwnPropertyDescriptor(object, key);
-    return property === undefined ? undefined : property.value;
-  }
-
   const define = (object, key, value) => Object.defineProperty(object, key, { value, enumerable: true });
-  define(globalThis, 'r', r);
+  Object.defineProperty(globalThis, 'r', { get: request, enumerable: true });
   define(globalThis, 'console', {
     debug: say(0), log: say(1), info: say(1), warn: say(2), error: say(3),
   });
@@ -80,7 +48,7 @@
   const iterator = [].values();
   const seen = new Set();
   const waiting = [
-    globalThis, begin,
+    globalThis, ...getters,
     function* () {}, async function () {}, async function* () {}, (function* () {})(),
     (async function* () {})(), iterator, iterator.map(show), Iterator.from({ next() {} }),
     new Map().entries(), new Set().values(), ''[Symbol.iterator](), ''.matchAll(/a/g),
@@ -102,9 +70,6 @@
   }
 
   return {
-    begin,
-    own,
-    size: (object) => ownKeys(object).length,
     show: (value) => wellFormed(show(value)),
     InternalError,
   };
