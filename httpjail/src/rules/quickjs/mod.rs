@@ -11,6 +11,7 @@ mod compiled;
 mod console;
 mod engine;
 mod factory;
+mod freeze;
 mod layout;
 mod object;
 mod request;

@@ -2,11 +2,9 @@
 //
 // `r` is a getter that gives the request at hand; request.rs makes that, and the getters in it.
 //
-// The value is a function: it takes what Rust offers, sets the world up, freezes it, and gives
-// back what Rust calls. It is strict code and runs once for each engine, before the rule is known.
+// The value is a function: it takes what Rust offers, sets the world up, and gives back what Rust
+// freezes and calls. It is strict code and runs once for each engine, before the rule is known.
 (function ({ log, request, getters }) {
-  const { freeze, getOwnPropertyDescriptor, getPrototypeOf } = Object;
-  const { ownKeys } = Reflect;
   const { stringify } = JSON;
   const bare = Function.prototype.call.bind(Object.prototype.toString);
   const wellFormed = Function.prototype.call.bind(String.prototype.toWellFormed);
@@ -43,33 +41,18 @@
   define(Error, 'stackTraceLimit', 10);
   define(Error, 'prepareStackTrace', undefined);
 
-  // Everything that outlives a request is frozen, or a rule could count requests in it. Some of
-  // it has no name: it is reached only through what the syntax makes.
+  // Where the walk begins that freezes everything which outlives a request, or a rule could count
+  // requests in it. Some of it has no name: it is reached only through what the syntax makes.
   const iterator = [].values();
-  const seen = new Set();
-  const waiting = [
+  const roots = [
     globalThis, ...getters,
     function* () {}, async function () {}, async function* () {}, (function* () {})(),
     (async function* () {})(), iterator, iterator.map(show), Iterator.from({ next() {} }),
     new Map().entries(), new Set().values(), ''[Symbol.iterator](), ''.matchAll(/a/g),
   ];
-  while (waiting.length > 0) {
-    const object = waiting.pop();
-    if (object === null || (typeof object !== 'object' && typeof object !== 'function')) continue;
-    if (seen.has(object)) continue;
-    seen.add(object);
-    freeze(object);
-    waiting.push(getPrototypeOf(object));
-    const keys = ownKeys(object);
-    // Most of the world: a plain function has its name and length, and no more.
-    if (keys.length === 2 && keys[0] === 'length' && keys[1] === 'name') continue;
-    for (const key of keys) {
-      const { value, get, set } = getOwnPropertyDescriptor(object, key);
-      waiting.push(value ?? null, get ?? null, set ?? null);
-    }
-  }
 
   return {
+    roots,
     show: (value) => wellFormed(show(value)),
     InternalError,
   };

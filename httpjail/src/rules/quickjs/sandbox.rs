@@ -11,7 +11,9 @@ use rquickjs::{
     context::{EvalOptions, intrinsic},
 };
 
-use super::{budget::Budget, compiled::Compiled, console, request::Request, verdict::Answers};
+use super::{
+    budget::Budget, compiled::Compiled, console, freeze::freeze, request::Request, verdict::Answers,
+};
 use crate::{
     policy::{Decision, ProcessInspector, RequestFacts},
     rules::{RuleError, RuleSource},
@@ -210,7 +212,9 @@ fn furnish<'js>(
     let mut options = EvalOptions::default();
     options.filename = Some("httpjail".to_owned());
     let prelude: Function<'js> = ctx.eval_with_options(PRELUDE, options)?;
-    Ok((request, Answers::new(ctx)?, prelude.call((native,))?))
+    let kit: Object<'js> = prelude.call((native,))?;
+    freeze(&kit.get("roots")?)?;
+    Ok((request, Answers::new(ctx)?, kit))
 }
 
 fn compile(

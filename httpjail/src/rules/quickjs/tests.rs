@@ -375,6 +375,30 @@ fn no_state_is_carried_over() {
 }
 
 #[test]
+fn everything_within_reach_is_frozen() {
+    let walk = "
+        const seen = new Set(), soft = [];
+        const waiting = [
+          ['r', r], ['process', r.process], ['global', globalThis], ['generator', function* () {}.prototype],
+          ['', Object.getPrototypeOf(async function* () {})], ['', Object.getPrototypeOf([].values())],
+        ];
+        while (waiting.length > 0) {
+          const [name, object] = waiting.pop();
+          if (Object(object) !== object || seen.has(object)) continue;
+          seen.add(object);
+          if (!Object.isFrozen(object) && name !== 'generator') soft.push(name);
+          waiting.push([name + '.__proto__', Object.getPrototypeOf(object)]);
+          for (const key of Reflect.ownKeys(object)) {
+            const { value, get, set } = Object.getOwnPropertyDescriptor(object, key);
+            const inner = name + '.' + String(key);
+            waiting.push([inner, value], [inner + '#get', get], [inner + '#set', set]);
+          }
+        }
+        soft.length === 0 && seen.size > 500 ? 'frozen' : seen.size + ' ' + soft.join()";
+    assert_eq!(judge(walk), deny(Some("frozen")));
+}
+
+#[test]
 fn no_state_is_carried_over_by_roundabout_ways() {
     for source in [
         // Setters that write into the engine.
