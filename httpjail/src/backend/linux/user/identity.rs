@@ -12,11 +12,10 @@ use std::{
 
 use rustix::process::geteuid;
 
+use super::groups;
+
 /// Grows the buffer for a passwd entry up to here; a longer entry is damaged.
 const LONGEST_ENTRY: usize = 1 << 20;
-
-/// More supplementary groups than Linux knows (`NGROUPS_MAX`).
-const MOST_GROUPS: usize = 65_536;
 
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +90,8 @@ impl Identity {
                 shell: "/bin/sh".into(),
             });
         };
-        let groups = groups_of(&entry.name, gid).ok_or(UserError::Groups { uid })?;
+        let groups = groups::of(&entry.name, gid).ok_or(UserError::Groups { uid })?;
+        let groups = groups::without_openers(groups, gid);
         let path = |text: CString| PathBuf::from(OsString::from_vec(text.into_bytes()));
         let name = OsString::from_vec(entry.name.into_bytes());
         Ok(Self { uid, gid, groups, name, home: path(entry.home), shell: path(entry.shell) })
@@ -107,7 +107,7 @@ impl Identity {
         self.gid
     }
 
-    /// The ids of all groups.
+    /// The ids of all groups, without those that open the jail.
     pub fn groups(&self) -> &[libc::gid_t] {
         &self.groups
     }
@@ -208,25 +208,6 @@ impl Entry {
         // passwd(5): an empty shell means /bin/sh.
         let shell = Some(text(entry.pw_shell)).filter(|shell| !shell.is_empty());
         Self { name, home, shell: shell.unwrap_or_else(|| c"/bin/sh".into()) }
-    }
-}
-
-/// All groups of the user, `gid` among them; `None` when there seems to be no end of them.
-fn groups_of(name: &CStr, gid: libc::gid_t) -> Option<Vec<libc::gid_t>> {
-    let mut groups = vec![0; 64];
-    loop {
-        let mut count = libc::c_int::try_from(groups.len()).ok()?;
-        // SAFETY: the name is NUL-terminated, the groups are valid for the count given.
-        let result =
-            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
-        if result >= 0 {
-            groups.truncate(usize::try_from(count).ok()?);
-            return Some(groups);
-        }
-        if groups.len() >= MOST_GROUPS {
-            return None;
-        }
-        groups.resize(groups.len() * 4, 0);
     }
 }
 
