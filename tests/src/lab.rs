@@ -29,6 +29,10 @@ use crate::{network, programs};
 pub const USER_UID: u32 = 12_345;
 /// The plain user's group.
 pub const USER_GID: u32 = 12_346;
+/// A group of the plain user's whose members can speak to a daemon that is root.
+pub const DOCKER_GID: u32 = 12_347;
+/// Another group of the plain user's.
+pub const FRIENDS_GID: u32 = 12_348;
 /// The plain user's name.
 pub const USER_NAME: &str = "labuser";
 /// What a server sends that speaks first.
@@ -287,12 +291,15 @@ fn furnish(client: &Namespace, folder: &Path) {
     let existing = |path| fs::read_to_string(path).expect("every system has users and groups");
     let home = folder.join("home");
     let user = format!("{USER_NAME}:x:{USER_UID}:{USER_GID}::{}:/bin/sh\n", home.display());
+    let groups = format!(
+        "{USER_NAME}:x:{USER_GID}:\ndocker:x:{DOCKER_GID}:{USER_NAME}\nfriends:x:{FRIENDS_GID}:{USER_NAME}\n"
+    );
     let sudoers = "root ALL=(ALL) ALL\n".to_owned() + USER_NAME + " ALL=(ALL) NOPASSWD: ALL\n";
     let files = [
         ("/etc/resolv.conf", format!("nameserver {NAMESERVER_V4}\noptions timeout:1 attempts:1\n")),
         ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
         ("/etc/passwd", existing("/etc/passwd") + &user),
-        ("/etc/group", existing("/etc/group") + &format!("{USER_NAME}:x:{USER_GID}:\n")),
+        ("/etc/group", existing("/etc/group") + &groups),
         ("/etc/shadow", existing("/etc/shadow") + USER_NAME + ":*:19000:0:99999:7:::\n"),
         ("/etc/sudoers", sudoers),
     ];

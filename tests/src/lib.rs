@@ -9,7 +9,9 @@
 
 pub use crate::cgroup::Cgroup;
 pub use crate::invocation::Invocation;
-pub use crate::lab::{BANNER, BANNER_PORT, Lab, USER_GID, USER_NAME, USER_UID};
+pub use crate::lab::{
+    BANNER, BANNER_PORT, DOCKER_GID, FRIENDS_GID, Lab, USER_GID, USER_NAME, USER_UID,
+};
 pub use crate::origin::{Origin, Reply, Seen, folder};
 pub use crate::process::{Finished, Running};
 pub use crate::sniffer::{Frame, Sniffer};

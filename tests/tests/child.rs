@@ -1,6 +1,6 @@
 //! The jailed command: who it is, what it inherits, how its end is told.
 
-use httpjail_tests::{Lab, USER_GID, USER_NAME, USER_UID};
+use httpjail_tests::{DOCKER_GID, FRIENDS_GID, Lab, USER_GID, USER_NAME, USER_UID};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -57,8 +57,9 @@ fn runs_as_the_user_behind_sudo() {
     let (uid, gid) = (USER_UID.to_string(), USER_GID.to_string());
     assert_eq!(seen["uid"], json!([uid, uid, uid, uid]), "{seen}");
     assert_eq!(seen["gid"], json!([gid, gid, gid, gid]), "{seen}");
-    let groups = seen["groups"].as_array().expect("a list");
-    assert!(groups.iter().all(|group| *group == gid), "root's groups are gone: {seen}");
+    let outside = lab.outside().sh(&format!("id -G {USER_NAME}")).exits(0).stdout;
+    assert_eq!(outside.trim(), format!("{gid} {DOCKER_GID} {FRIENDS_GID}"), "without a jail");
+    assert_eq!(seen["groups"], json!([gid, FRIENDS_GID.to_string()]), "root's are gone: {seen}");
     assert_eq!(seen["capabilities"], json!(["0000000000000000"]));
     let environment = &seen["environment"];
     assert_eq!(environment["HOME"], lab.home().to_str().expect("UTF-8"));

@@ -28,14 +28,17 @@ impl View {
             make_read_only(tree, libc::AT_RECURSIVE)?;
         }
         for one in &self.read_only {
-            make_read_only(one, 0)?;
-        }
-        for foreign in &self.foreign_proc {
-            // SAFETY: the path is NUL-terminated.
-            let detached = unsafe { libc::umount2(foreign.as_ptr(), libc::MNT_DETACH) };
-            check(Step::Mount, detached.into())?;
+            match make_read_only(one, 0) {
+                // Something else was mounted over it or above it: it is out of reach already.
+                Err(Failure { errno: libc::EINVAL, .. }) => {}
+                changed => drop(mounted(changed)?),
+            }
         }
         mount(Some(c"proc"), c"/proc", Some(c"proc"), PLAIN)?;
+        for foreign in &self.foreign_proc {
+            let flags = PLAIN | libc::MS_RDONLY;
+            mounted(mount(Some(c"proc"), foreign, Some(c"proc"), flags))?;
+        }
         for part in MACHINE {
             if mounted(mount(Some(part), part, None, libc::MS_BIND))? {
                 let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | PLAIN;

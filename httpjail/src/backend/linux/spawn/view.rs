@@ -61,7 +61,7 @@ pub(super) struct View {
     pub(super) read_only_trees: Vec<CString>,
     /// Mounts to make read-only, each for itself.
     pub(super) read_only: Vec<CString>,
-    /// Mounts that show the processes of another namespace.
+    /// Mounts that show the processes of another namespace, to be covered by the jail's own.
     pub(super) foreign_proc: Vec<CString>,
     /// Sockets and devices to put `/dev/null` on. One that is gone by then needs none.
     pub(super) masked: Vec<CString>,
@@ -74,9 +74,9 @@ impl View {
     ///
     /// When `/proc` can't be read.
     pub(super) fn plan() -> io::Result<Self> {
-        // Paths are bytes, and daemons choose their sockets' names.
-        let mounts = fs::read("/proc/self/mountinfo")?;
-        let sockets = fs::read("/proc/net/unix")?;
+        // The clone copies the namespaces of this thread. Paths are bytes, and daemons choose their sockets' names.
+        let mounts = fs::read("/proc/thread-self/mountinfo")?;
+        let sockets = fs::read("/proc/thread-self/net/unix")?;
         Ok(Self::of(&mounts, &sockets, is_socket))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::{CStr, CString, OsStr, OsString},
+    ffi::{CString, OsStr, OsString},
     io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
@@ -10,10 +10,7 @@ use std::{
 
 use rustix::process::geteuid;
 
-use super::passwd::Entry;
-
-/// More supplementary groups than Linux knows (`NGROUPS_MAX`).
-const MOST_GROUPS: usize = 65_536;
+use super::{groups, passwd::Entry};
 
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +126,8 @@ impl Identity {
 
     fn from_entry(entry: Entry) -> Result<Self, UserError> {
         let Entry { uid, gid, name, home, shell } = entry;
-        let groups = groups_of(&name, gid).ok_or(UserError::Groups { uid })?;
+        let groups = groups::of(&name, gid).ok_or(UserError::Groups { uid })?;
+        let groups = groups::without_openers(groups, gid);
         let path = |text: CString| PathBuf::from(OsString::from_vec(text.into_bytes()));
         let name = OsString::from_vec(name.into_bytes());
         Ok(Self { uid, gid, groups, name, home: path(home), shell: path(shell) })
@@ -145,7 +143,7 @@ impl Identity {
         self.gid
     }
 
-    /// The ids of all groups.
+    /// The ids of all groups, without those that open the jail.
     pub fn groups(&self) -> &[libc::gid_t] {
         &self.groups
     }
@@ -199,25 +197,6 @@ fn parse_id(variable: &'static str, value: OsString) -> Result<u32, UserError> {
     match digits.and_then(|digits| digits.parse().ok()) {
         Some(id) if id != u32::MAX => Ok(id),
         Some(_) | None => Err(UserError::Id { variable, value }),
-    }
-}
-
-/// All groups of the user, `gid` among them; `None` when there seems to be no end of them.
-fn groups_of(name: &CStr, gid: libc::gid_t) -> Option<Vec<libc::gid_t>> {
-    let mut groups = vec![0; 64];
-    loop {
-        let mut count = libc::c_int::try_from(groups.len()).ok()?;
-        // SAFETY: the name is NUL-terminated, the groups are valid for the count given.
-        let result =
-            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
-        if result >= 0 {
-            groups.truncate(usize::try_from(count).ok()?);
-            return Some(groups);
-        }
-        if groups.len() >= MOST_GROUPS {
-            return None;
-        }
-        groups.resize(groups.len() * 4, 0);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod as_user;
 mod environment;
+mod groups;
 mod identity;
 mod passwd;
 
