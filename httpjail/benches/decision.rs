@@ -1,4 +1,5 @@
-//! How long one rule decision takes, and how long an engine takes to make.
+//! How long one rule decision takes, how long ten rules of practice take together, and how long
+//! an engine takes to make.
 #![expect(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use std::{
@@ -37,6 +38,45 @@ const RULES: [(&str, &str, &str); 4] = [
     ),
 ];
 
+/// Rules as people write them, the README's first, and a host to which each allows [`facts`].
+const PRACTICE: [(&str, &str); 10] = [
+    ("api.github.com", "r.host === 'api.github.com' && r.method === 'GET'"),
+    ("github.com", "true"),
+    (
+        "pypi.org",
+        "const host = r.host; \
+         host === 'pypi.org' || host === 'files.pythonhosted.org' \
+         ? { allow: { max_tx_bytes: 4096 } } \
+         : { deny_message: host + ' is not a package index' }",
+    ),
+    (
+        "crates.io",
+        "const hosts = new Set(['crates.io', 'static.crates.io', 'index.crates.io', 'github.com']); \
+         hosts.has(r.host)",
+    ),
+    ("docs.rs", "/^(docs|static|index)\\.(rs|crates\\.io)$/.test(r.host)"),
+    (
+        "api.github.com",
+        "const [, owner] = r.path.split('/repos/'); \
+         r.method === 'GET' && owner?.startsWith('httpjail/') && !r.path.includes('..')",
+    ),
+    (
+        "registry.npmjs.org",
+        "({ 'registry.npmjs.org': ['GET'], 'api.npmjs.org': ['GET', 'POST'] })[r.host]\
+         ?.includes(r.method) ?? false",
+    ),
+    ("deb.debian.org", "r.scheme === 'https' && r.port === 443 && r.host.endsWith('.debian.org')"),
+    ("github.com", "r.url.startsWith('https://github.com/repos/httpjail/')"),
+    (
+        "api.github.com",
+        "function reads() { return ['GET', 'HEAD', 'OPTIONS'].includes(r.method) } \
+         const query = Object.fromEntries((r.query ?? '').split('&').map(p => p.split('='))); \
+         if (r.process?.comm !== 'git') 'git only'; \
+         else if (!reads() || query.per_page > 100) ({ deny_message: 'read less' }); \
+         else true",
+    ),
+];
+
 fn facts(host: &str) -> RequestFacts {
     RequestFacts {
         method: "GET".to_owned(),
@@ -58,6 +98,19 @@ fn decision(c: &mut Criterion) {
         group.bench_function(name, |b| b.iter(|| engine.decide(black_box(&facts))));
     }
     group.finish();
+    let mut practice = PRACTICE.map(|(host, rule)| {
+        let mut engine = Js::compile("practice", rule).expect("the rule compiles").engine();
+        let facts = facts(host);
+        assert!(matches!(engine.decide(&facts), Decision::Allow(_)), "{rule}");
+        (engine, facts)
+    });
+    c.bench_function("ten rules of practice, one decision each", |b| {
+        b.iter(|| {
+            for (engine, facts) in &mut practice {
+                black_box(engine.decide(black_box(facts)));
+            }
+        });
+    });
     let rule = Js::compile("readme", RULES[0].2).expect("the rule compiles");
     let facts = facts(RULES[0].1);
     c.bench_function("first decision", |b| b.iter(|| rule.engine().decide(&facts)));

@@ -9,6 +9,10 @@ pub trait RuleEngine {
     /// Judges one request, within the engine's own budget of time and memory. Whatever goes
     /// wrong inside is a denial; this never panics and never blocks without bound.
     fn decide(&mut self, facts: &RequestFacts) -> Decision;
+
+    /// Makes what the next decision needs, so that it needn't. Called when nobody waits; an
+    /// engine that is ready does nothing.
+    fn prepare(&mut self) {}
 }
 
 /// Makes one engine for each worker thread from rules that have been checked already.

@@ -18,6 +18,11 @@ impl Gate {
         Self { engine: RefCell::new(engine), recorder, pulse }
     }
 
+    /// Makes the engine ready for the next request. Called when nobody waits.
+    pub fn prepare(&self) {
+        self.engine.borrow_mut().prepare();
+    }
+
     /// Judges `facts`. Only an allowance yields the [`Permitted`] that forwarding asks for.
     ///
     /// # Errors

@@ -1,6 +1,11 @@
 //! Accepts TLS with a leaf for the name that the client asked for. No name is ever invented.
 
-use std::io;
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+};
 
 use rustls::server::Acceptor;
 use tokio::time::timeout;
@@ -61,5 +66,16 @@ async fn handshake(
     }
     worker.client.expect_tls();
     let config = worker.leaves.borrow_mut().server_config(target.host())?;
-    start.into_stream(config).await.map_err(InterceptError::Handshake)
+    let mut accepting = pin!(start.into_stream(config));
+    // The answer to the hello goes out; while the client works on it, there is time for the engine,
+    // which a request on this connection will need.
+    let begun = poll_fn(|context| Poll::Ready(accepting.as_mut().poll(context))).await;
+    let accepted = match begun {
+        Poll::Ready(accepted) => accepted,
+        Poll::Pending => {
+            worker.gate.prepare();
+            accepting.await
+        }
+    };
+    accepted.map_err(InterceptError::Handshake)
 }

@@ -73,6 +73,8 @@ pub(super) struct Lab {
 struct Shared {
     rule: Rule,
     judged: Mutex<Vec<RequestFacts>>,
+    /// How many had been judged at each call for preparation.
+    prepared: Mutex<Vec<usize>>,
     flows: Mutex<HashMap<SocketAddr, Flow>>,
 }
 
@@ -84,6 +86,7 @@ impl Lab {
         let shared = Arc::new(Shared {
             rule: setup.rule,
             judged: Mutex::default(),
+            prepared: Mutex::default(),
             flows: Mutex::default(),
         });
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -156,6 +159,11 @@ impl Lab {
         self.thread.take().unwrap().join().unwrap()
     }
 
+    /// How many requests had been judged whenever the engine was asked to make itself ready.
+    pub(super) fn prepared(&self) -> Vec<usize> {
+        self.shared.prepared.lock().unwrap().clone()
+    }
+
     /// The address that the proxy listens at.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
@@ -200,6 +208,11 @@ impl RuleEngine for Engine {
     fn decide(&mut self, facts: &RequestFacts) -> Decision {
         self.0.judged.lock().unwrap().push(facts.clone());
         (self.0.rule)(facts)
+    }
+
+    fn prepare(&mut self) {
+        let judged = self.0.judged.lock().unwrap().len();
+        self.0.prepared.lock().unwrap().push(judged);
     }
 }
 

@@ -30,6 +30,17 @@ fn https_is_judged_and_forwarded() {
 }
 
 #[test]
+fn the_engine_is_made_ready_during_the_handshake() {
+    let (lab, origin) = lab_and_origin("a.test");
+    assert!(lab.prepared().is_empty());
+    let mut client = lab.connect((A_TEST, origin.port())).tls(&lab.authority, Hello::to("a.test"));
+    for _ in 0..2 {
+        assert_eq!(client.get("a.test", "/").status, 200);
+    }
+    assert_eq!(lab.prepared(), [0]);
+}
+
+#[test]
 fn the_host_must_be_that_of_the_handshake() {
     let (lab, origin) = lab_and_origin("a.test");
     let mut client = lab.connect((A_TEST, origin.port())).tls(&lab.authority, Hello::to("a.test"));

@@ -26,8 +26,8 @@ pub(super) struct JsEngine {
 }
 
 impl JsEngine {
-    /// An engine for the calling thread. Its world is made when the first request comes: a
-    /// command that sends none doesn't wait for it.
+    /// An engine for the calling thread. Its world is made when the first request is about to
+    /// come: a command that sends none doesn't wait for it.
     pub(super) fn new(source: Arc<RuleSource>, inspector: Arc<dyn ProcessInspector>) -> Self {
         Self { source, inspector, sandbox: None, warnings: Allowance::default() }
     }
@@ -57,10 +57,14 @@ impl JsEngine {
 }
 
 impl RuleEngine for JsEngine {
-    fn decide(&mut self, facts: &RequestFacts) -> Decision {
+    fn prepare(&mut self) {
         if self.sandbox.is_none() {
             self.restore();
         }
+    }
+
+    fn decide(&mut self, facts: &RequestFacts) -> Decision {
+        self.prepare();
         let Some(sandbox) = &self.sandbox else {
             return Decision::Deny(Denial {
                 reason: DenyReason::RuleFailed,
@@ -120,6 +124,21 @@ const FAILED: &str = "JavaScript execution failed";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_world_is_made_before_the_first_request_if_there_is_time() {
+        struct Nobody;
+        impl ProcessInspector for Nobody {
+            fn executable(&self, _pid: u32) -> std::io::Result<Option<String>> {
+                Ok(None)
+            }
+        }
+        let source = Arc::new(RuleSource::new("--js", "true"));
+        let mut engine = JsEngine::new(source, Arc::new(Nobody));
+        assert!(engine.sandbox.is_none());
+        engine.prepare();
+        assert!(engine.sandbox.is_some());
+    }
 
     #[test]
     fn warns_some_times_a_second_and_counts_the_rest() {

@@ -1,0 +1,127 @@
+//! What a rule sees of a request.
+
+use super::*;
+
+#[test]
+fn shows_the_request() {
+    for (expression, value) in [
+        ("r.url", "'https://api.github.com:8443/repos/a b?q=1&r=2'"),
+        ("r.method", "'POST'"),
+        ("r.scheme", "'https'"),
+        ("r.host", "'api.github.com'"),
+        ("r.path", "'/repos/a b'"),
+        ("r.requester_ip", "'127.0.0.1'"),
+        ("r.port", "8443"),
+        ("r.query", "'q=1&r=2'"),
+        ("r.process.pid", "42"),
+        ("r.process.uid", "1000"),
+        ("r.process.comm", "'curl'"),
+        ("r.process.exe", "'/usr/bin/curl'"),
+        ("Object.keys(r).join()", "'url,method,scheme,host,path,requester_ip,port,query,process'"),
+        ("JSON.parse(JSON.stringify(r)).process.exe", "'/usr/bin/curl'"),
+        ("Object.keys(JSON.parse(JSON.stringify(r))).join()", "Object.keys(r).join()"),
+        ("Object.keys(r.process).join()", "'pid,uid,comm,exe'"),
+        ("[r, r.process].every(Object.isFrozen)", "true"),
+        ("r === globalThis.r && r === (0, eval)('r') && r.process === r.process", "true"),
+        ("(() => { const { url, process: { comm } } = r; return url + comm })()", "r.url + 'curl'"),
+    ] {
+        assert_eq!(judge(&format!("{expression} === {value}")), ALLOW, "{expression}");
+    }
+}
+
+#[test]
+fn shows_what_is_missing_as_null() {
+    let mut engine = engine(
+        "r.query === null && r.process === null && r.url === 'https://api.github.com:8443/repos/a b'",
+    );
+    let facts = RequestFacts { query: None, process: None, ..facts() };
+    assert_eq!(engine.decide(&facts), ALLOW);
+    let mut engine = self::engine("r.query === '' && r.process.exe === null");
+    let process = Some(Process { pid: 43, uid: 0, comm: String::new() });
+    assert_eq!(
+        engine.decide(&RequestFacts { query: Some(String::new()), process, ..facts }),
+        ALLOW
+    );
+}
+
+#[test]
+fn shows_each_request_and_not_the_one_before() {
+    let mut engine = engine("r.path + (r.process === null ? '' : r.process.comm)");
+    let with = RequestFacts { path: "/1".to_owned(), ..facts() };
+    let without = RequestFacts { path: "/2".to_owned(), process: None, ..facts() };
+    for _ in 0..2 {
+        assert_eq!(engine.decide(&with), deny(Some("/1curl")));
+        assert_eq!(engine.decide(&without), deny(Some("/2")));
+    }
+}
+
+/// A process that has ended runs nothing; that is known. Not to know is another thing, and no
+/// decision may rest on it.
+#[test]
+fn a_program_that_cannot_be_found_out_fails_the_rule() {
+    for source in [
+        "r.process.exe === null",
+        "r.process.exe !== '/usr/bin/curl'",
+        "let exe = null; try { exe = r.process.exe } catch {} exe === null",
+        "try { JSON.stringify(r) } catch {} true",
+        "try { r.process.exe } catch {} ({allow: {max_tx_bytes: 1}})",
+        "console.log(r.process); true",
+    ] {
+        let mut engine = engine(source);
+        for (pid, decision) in [(UNKNOWN, threw()), (42, judge(source)), (UNKNOWN, threw())] {
+            let process = Some(Process { pid, uid: 1000, comm: "curl".to_owned() });
+            let decided = engine.decide(&RequestFacts { process, ..facts() });
+            assert_eq!(decided, decision, "{source}, process {pid}");
+        }
+    }
+    let process = Some(Process { pid: 43, uid: 1000, comm: "curl".to_owned() });
+    let ended = RequestFacts { process, ..facts() };
+    assert_eq!(engine("r.process.exe === null").decide(&ended), ALLOW);
+    // What a rule doesn't ask for can't fail it.
+    let process = Some(Process { pid: UNKNOWN, uid: 1000, comm: "curl".to_owned() });
+    let silent = RequestFacts { process, ..facts() };
+    assert_eq!(engine("r.process.comm === 'curl'").decide(&silent), ALLOW);
+}
+
+#[test]
+fn hosts_look_as_in_a_url() {
+    for host in ["127.0.0.1", "[2001:db8::1]", "xn--bcher-kva.example"] {
+        let authority = Authority::new(Host::parse(host).expect("a host"), 443);
+        let facts = RequestFacts { authority, query: None, ..facts() };
+        let source = "r.host + ' ' + r.url + ' ' + r.port";
+        let shown = format!("{host} https://{host}/repos/a b 443");
+        assert_eq!(engine(source).decide(&facts), deny(Some(&shown)));
+    }
+}
+
+#[test]
+fn keeps_text_as_it_is() {
+    let mut engine = engine("r.path");
+    for path in ["/ö€😀", "/\0x", "/\u{fffd}", "/%00%ff", "/\u{1b}[0m"] {
+        let facts = RequestFacts { path: path.to_owned(), ..facts() };
+        assert_eq!(engine.decide(&facts), deny(Some(path)));
+    }
+    let mut engine = self::engine("r.path.length === 1000000");
+    assert_eq!(engine.decide(&RequestFacts { path: "/".repeat(1_000_000), ..facts() }), ALLOW);
+}
+
+#[test]
+fn the_request_cannot_be_changed() {
+    for source in [
+        "r.host = 'x'",
+        "r.url = 'x'",
+        "r.more = 'x'",
+        "r = {}",
+        "globalThis.r = {}",
+        "delete globalThis.r",
+        "delete r.host",
+        "r.process.comm = 'x'",
+        "r.process.exe = 'x'",
+        "delete r.process.pid",
+        "Object.defineProperty(r, 'host', {value: 'x'})",
+        "Object.defineProperty(globalThis, 'r', {value: 1})",
+        "Object.setPrototypeOf(r, {})",
+    ] {
+        assert_eq!(judge(source), threw(), "{source}");
+    }
+}
