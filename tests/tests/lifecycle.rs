@@ -153,6 +153,18 @@ fn removes_the_parents_when_told_to_remove_all() {
     lab.assert_clean();
 }
 
+/// What is cloned from such a cgroup into another one is killed at birth (Linux 6.18).
+#[test]
+fn starts_from_a_cgroup_that_was_once_killed() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    lab.cgroup().kill();
+    let script = "curl -sS -o /dev/null -w '%{http_code}' http://a.test/; exit 3";
+    assert_eq!(lab.outside().sh(script).exits(3).stdout, "200", "without a jail");
+    assert_eq!(lab.jail().sh(script).exits(3).stdout, "403");
+    lab.assert_clean();
+}
+
 /// As in a container, whose processes see their own cgroup as the root of all.
 #[test]
 fn judges_in_a_cgroup_namespace() {
