@@ -224,3 +224,35 @@ fn says_what_is_missing_without_root() {
     assert!(refused.stderr.contains("sudo"), "{refused:?}");
     lab.assert_clean();
 }
+
+#[test]
+fn runs_as_the_user_that_was_named() {
+    let lab = Lab::new();
+    for user in [USER_NAME.to_owned(), USER_UID.to_string()] {
+        let jail = lab.jail().option("--user").option(&user);
+        let jailed = jail.sh("id -u; id -g; echo $HOME $USER").exits(0);
+        let expected = format!("{USER_UID}\n{USER_GID}\n{} {USER_NAME}\n", lab.home().display());
+        assert_eq!(jailed.stdout, expected, "{user}");
+    }
+    let nobody = lab.jail().option("--user").option("no-such-user").sh("true").exits(125);
+    assert!(nobody.stderr.contains("no-such-user"), "{nobody:?}");
+    let root = lab.jail().option("--user").option("root").sh("id -u").exits(0);
+    assert_eq!(root.stdout, "0\n");
+    assert!(root.stderr.contains("--user opens"), "{root:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn leaves_and_takes_variables_as_told() {
+    const SHOW: &str = "echo ${HTTPS_PROXY-none} ${SECRET-none} ${CURL_CA_BUNDLE-none}";
+    let lab = Lab::new();
+    let jail = || lab.jail().env("HTTPS_PROXY", "p").env("SECRET", "s").env("CURL_CA_BUNDLE", "b");
+    let usual = jail().sh(SHOW).exits(0);
+    assert!(usual.stdout.starts_with("none s /run/httpjail/"), "{usual:?}");
+    let told = jail()
+        .option("--keep-env=HTTPS_PROXY")
+        .option("--keep-env=CURL_CA_BUNDLE")
+        .option("--unset-env=SECRET");
+    assert_eq!(told.sh(SHOW).exits(0).stdout, "p none b\n");
+    lab.assert_clean();
+}

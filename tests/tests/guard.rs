@@ -1,13 +1,27 @@
 //! The proxy dials no private address unless it was told that it may.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
+use std::thread::{self, JoinHandle};
 
-use httpjail_tests::addresses::PRIVATE_V4;
+use httpjail_tests::addresses::{CLIENT_V4, CLIENT_V6, PRIVATE_V4};
 use httpjail_tests::{Finished, Lab};
 
 fn get(lab: &Lab, options: &[&str], url: &str) -> Finished {
     let jail = options.iter().fold(lab.jail().js("true"), |jail, option| jail.option(option));
     jail.run(["curl", "-sS", "-w", "%{http_code}", "-g", url]).exits(0)
+}
+
+/// Answers so many requests with 200.
+fn answer(server: TcpListener, requests: usize) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for client in server.incoming().take(requests) {
+            let mut client = client.expect("a client");
+            let mut request = [0; 1024];
+            std::io::Read::read(&mut client, &mut request).expect("a request");
+            let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            std::io::Write::write_all(&mut client, reply).expect("a reply");
+        }
+    })
 }
 
 fn assert_refused(lab: &Lab, url: &str) {
@@ -40,16 +54,8 @@ fn refuses_private_literals() {
 fn dials_private_addresses_when_allowed() {
     let lab = Lab::new();
     lab.set_name("inside.test", &[PRIVATE_V4.into()]);
-    let server = lab.at_origins(|| std::net::TcpListener::bind((PRIVATE_V4, 80))).expect("port 80");
-    let answering = std::thread::spawn(move || {
-        for client in server.incoming().take(2) {
-            let mut client = client.expect("a client");
-            let mut request = [0; 1024];
-            std::io::Read::read(&mut client, &mut request).expect("a request");
-            let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            std::io::Write::write_all(&mut client, reply).expect("a reply");
-        }
-    });
+    let server = lab.at_origins(|| TcpListener::bind((PRIVATE_V4, 80))).expect("port 80");
+    let answering = answer(server, 2);
     for options in [&["--allow-private"][..], &["--allow-private=10.77.0.0/16"]] {
         let allowed = get(&lab, options, "http://inside.test/");
         assert!(allowed.stdout.ends_with("200"), "{allowed:?}");
@@ -58,6 +64,24 @@ fn dials_private_addresses_when_allowed() {
     let other = get(&lab, &["--allow-private=192.168.0.0/16"], "http://inside.test/");
     assert!(other.stdout.ends_with("502"), "{other:?}");
     lab.assert_clean();
+}
+
+#[test]
+fn refuses_the_machines_own_public_addresses() {
+    for own in [IpAddr::from(CLIENT_V4), CLIENT_V6.into()] {
+        let lab = Lab::new();
+        lab.set_name("own.test", &[own]);
+        let server = lab.at_client(move || TcpListener::bind((own, 80))).expect("port 80");
+        let answering = answer(server, 2);
+        let outside = lab.outside().run(["curl", "-sS", "-w", "%{http_code}", "http://own.test/"]);
+        assert!(outside.exits(0).stdout.ends_with("200"), "{own}");
+        assert_refused(&lab, "http://own.test/");
+        let network = format!("--allow-private={own}");
+        let allowed = get(&lab, &[&network], "http://own.test/");
+        assert!(allowed.stdout.ends_with("200"), "{allowed:?}");
+        answering.join().expect("the server served");
+        lab.assert_clean();
+    }
 }
 
 #[test]

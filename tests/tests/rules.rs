@@ -42,6 +42,22 @@ fn a_rule_that_recurses_denies() {
     assert_denied_and_survived("(function again() { return again() + 1; })();");
 }
 
+/// The built-in never looks at the clock, so only the watchdog ends the wait. The client's connection
+/// is cut, for nobody is left who could answer.
+#[test]
+fn a_rule_that_hangs_in_a_builtin_denies() {
+    const CUT_THEN_SERVED: &str = "curl -sS -o /dev/null http://a.test/bad; echo $?
+        curl -sS -o /dev/null -w '%{http_code}' http://a.test/good";
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    let rule = "r.path === '/bad' ? new Array(2 ** 32 - 1).join('') === '' : r.host === 'a.test'";
+    let jailed = lab.jail().js(rule).sh(CUT_THEN_SERVED).exits(0);
+    assert_eq!(jailed.stdout, "52\n200", "{jailed:?}");
+    assert_eq!(jailed.log, ["- GET http://a.test/bad", "+ GET http://a.test/good"]);
+    assert_eq!(a.seen().len(), 1);
+    lab.assert_clean();
+}
+
 #[test]
 fn only_a_proven_allow_allows() {
     let lab = Lab::new();

@@ -39,7 +39,8 @@ Exit codes:
     after_help = AFTER_HELP,
     override_usage = "httpjail [OPTIONS] [--] COMMAND [ARGS]...\n       \
                       httpjail [OPTIONS] --test [METHOD] URL\n       \
-                      httpjail cleanup [--all]",
+                      httpjail cleanup [--all]\n       \
+                      httpjail doctor [--json]",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     max_term_width = 100,
@@ -61,6 +62,15 @@ pub(super) enum Action {
         /// Also remove what stays between runs, when no jail lives
         #[arg(long)]
         all: bool,
+
+        #[command(flatten)]
+        verbose: Verbose,
+    },
+    /// Try every guard that a jail needs, and say what is missing on this host
+    Doctor {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
 
         #[command(flatten)]
         verbose: Verbose,
@@ -107,6 +117,18 @@ pub(super) struct RunArgs {
         default_missing_value = "all"
     )]
     pub(super) allow_private: Vec<PrivateRange>,
+
+    /// Run the command as this user, by name or id, instead of the one who called sudo
+    #[arg(long, value_name = "USER")]
+    pub(super) user: Option<OsString>,
+
+    /// Leave this variable as it is in the command's environment; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(super) keep_env: Vec<OsString>,
+
+    /// Take this variable out of the command's environment; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(super) unset_env: Vec<OsString>,
 
     #[command(flatten)]
     pub(super) verbose: Verbose,
@@ -160,6 +182,7 @@ mod tests {
             (&["env", ""], &["env", ""]),
             (&["--", "cleanup"], &["cleanup"]),
             (&["--", "cleanup", "--all"], &["cleanup", "--all"]),
+            (&["--", "doctor"], &["doctor"]),
             (&["sudo", "cleanup"], &["sudo", "cleanup"]),
             (&["help"], &["help"]),
         ] {

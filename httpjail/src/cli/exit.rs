@@ -7,9 +7,9 @@ use crate::{
     session::{Outcome, SessionError},
 };
 
-/// All went well; `--test`: the request would be allowed.
+/// All went well; `--test`: the request would be allowed; `doctor`: every mandatory guard holds.
 pub const OK: u8 = 0;
-/// `--test`: the request would be denied.
+/// `--test`: the request would be denied; `doctor`: a mandatory guard is missing or unknown.
 pub const DENIED: u8 = 1;
 /// Wrong usage, or a rule that isn't one.
 pub const USAGE: u8 = 2;

@@ -2,6 +2,7 @@
 //! tell how it went.
 
 mod args;
+mod doctor;
 pub mod exit;
 mod log;
 mod options;

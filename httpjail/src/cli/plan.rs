@@ -1,7 +1,7 @@
 //! What to do, once the command line has been understood: after this there are no raw options.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     time::Duration,
@@ -10,6 +10,7 @@ use std::{
 use super::args::{Action, Cli, RunArgs};
 pub use super::options::{PrivateRange, Resolve};
 use crate::{
+    backend::linux::user::Wishes,
     policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
 };
@@ -25,6 +26,11 @@ pub enum Plan {
     Cleanup {
         /// Also what stays between runs.
         all: bool,
+    },
+    /// Tell how the guards stand on this host.
+    Doctor {
+        /// As JSON.
+        json: bool,
     },
 }
 
@@ -43,6 +49,10 @@ pub struct RunPlan {
     pub timeout: Option<Duration>,
     /// How the proxy reaches origins.
     pub upstream: UpstreamPlan,
+    /// Whom the command runs as, if not whom it is usual.
+    pub user: Option<OsString>,
+    /// What is special about the command's environment.
+    pub environment: Wishes,
 }
 
 /// How the proxy reaches origins.
@@ -71,6 +81,9 @@ pub enum PlanError {
     /// Neither a command nor anything else to do.
     #[error("start: no command was given")]
     NoCommand,
+    /// What was meant as the value of `--allow-private` stands where the command does.
+    #[error("start: `{0}` is a network, not a command")]
+    Network(String),
     /// The rule can't be used.
     #[error(transparent)]
     Rule(#[from] RuleError),
@@ -99,6 +112,9 @@ impl PlanError {
                  https://example.com\n      `httpjail --help` has more"
                     .to_owned(),
             ),
+            Self::Network(network) => {
+                Some(format!("write --allow-private={network}, with an equals sign"))
+            }
             Self::Rule(_) | Self::Method(_) | Self::Url(_) | Self::Authority { .. } => None,
         }
     }
@@ -107,8 +123,10 @@ impl PlanError {
 impl Plan {
     /// Understands what clap read. The only effect is reading the rule's file.
     pub(super) fn new(cli: Cli) -> Result<Self, PlanError> {
-        if let Some(Action::Cleanup { all, verbose: _ }) = cli.action {
-            return Ok(Self::Cleanup { all });
+        match cli.action {
+            Some(Action::Cleanup { all, verbose: _ }) => return Ok(Self::Cleanup { all }),
+            Some(Action::Doctor { json, verbose: _ }) => return Ok(Self::Doctor { json }),
+            None => {}
         }
         let rules = rules(cli.run.js.as_deref(), cli.run.js_file.as_deref())?;
         match cli.run.test {
@@ -122,6 +140,9 @@ impl RunPlan {
     fn new(run: RunArgs, rules: Rules) -> Result<Self, PlanError> {
         let mut words = run.command.into_iter();
         let command = words.next().filter(|word| !word.is_empty()).ok_or(PlanError::NoCommand)?;
+        if let Some(network) = run.allow_private.last().and_then(|_| network(&command)) {
+            return Err(PlanError::Network(network));
+        }
         Ok(Self {
             rules,
             command,
@@ -133,8 +154,16 @@ impl RunPlan {
                 extra_ca: run.upstream_ca,
                 allow_private: run.allow_private,
             },
+            user: run.user,
+            environment: Wishes { keep: run.keep_env, unset: run.unset_env },
         })
     }
+}
+
+/// `word`, if it is no command but a network.
+fn network(word: &OsStr) -> Option<String> {
+    let word = word.to_str()?;
+    matches!(word.parse(), Ok(PrivateRange::Net(_))).then(|| word.to_owned())
 }
 
 fn rules(code: Option<&str>, file: Option<&std::path::Path>) -> Result<Rules, RuleError> {
@@ -207,6 +236,14 @@ mod tests {
         );
         assert_eq!(asked("https://a.test").1, "/");
         assert_eq!(asked("https://a.test:8443?x=1").0, "https://a.test:8443/?x=1");
+    }
+
+    #[test]
+    fn tells_a_network_from_a_command() {
+        assert_eq!(network(OsStr::new("10.0.0.0/8")).as_deref(), Some("10.0.0.0/8"));
+        for command in ["all", "curl", "./10.0.0.0/8", "bin/8"] {
+            assert_eq!(network(OsStr::new(command)), None, "{command}");
+        }
     }
 
     #[test]

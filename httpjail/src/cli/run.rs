@@ -10,7 +10,7 @@ use clap::Parser;
 
 use super::{
     args::{Action, Cli},
-    exit, log,
+    doctor, exit, log,
     plan::{Plan, TestPlan},
     report::Report,
 };
@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
 
 fn verbosity(cli: &Cli) -> u8 {
     match &cli.action {
-        Some(Action::Cleanup { verbose, .. }) => verbose.verbose,
+        Some(Action::Cleanup { verbose, .. } | Action::Doctor { verbose, .. }) => verbose.verbose,
         None => cli.run.verbose.verbose,
     }
 }
@@ -46,11 +46,17 @@ fn perform(plan: Plan) -> u8 {
     match plan {
         Plan::Run(run) => session::run(run).map_or_else(|error| failed(&error), exit::of_outcome),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
-        Plan::Test(test) => answer(test, &mut io::stdout().lock()).unwrap_or_else(|error| {
-            complain(&format_args!("httpjail: failed to print the answer: {error}"));
-            exit::FAILED
-        }),
+        Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
+        Plan::Test(test) => printed(answer(test, &mut io::stdout().lock())),
     }
+}
+
+/// The exit code of what prints its result.
+fn printed(outcome: io::Result<u8>) -> u8 {
+    outcome.unwrap_or_else(|error| {
+        complain(&format_args!("httpjail: failed to print the answer: {error}"));
+        exit::FAILED
+    })
 }
 
 /// Asks the rule, and prints its answer as data: the verdict's line, then the message if any.
@@ -90,8 +96,8 @@ fn swept(swept: Swept) -> u8 {
 struct NoProcesses;
 
 impl ProcessInspector for NoProcesses {
-    fn executable(&self, _pid: u32) -> Option<String> {
-        None
+    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
+        Ok(None)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the gate needs of a rule engine and of the system, as traits.
 
+use std::io;
+
 use super::{Decision, Denial, DenyReason, RequestFacts};
 
 /// Judges requests. One instance belongs to one worker thread.
@@ -17,9 +19,13 @@ pub trait EngineFactory: Send + Sync {
 
 /// Looks up what the kernel knows about a jailed process.
 pub trait ProcessInspector: Send + Sync {
-    /// The path of the program that `pid` runs now, or `None` when it has ended, isn't in this
-    /// jail or can't be read. May take some tens of microseconds.
-    fn executable(&self, pid: u32) -> Option<String>;
+    /// The path of the program that `pid` runs now, or `None` when it has ended or isn't in this
+    /// jail. May take some tens of microseconds.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out: no decision may rest on that.
+    fn executable(&self, pid: u32) -> io::Result<Option<String>>;
 }
 
 /// The engine that stands in when no rule was given: all is denied.

@@ -7,6 +7,7 @@ mod gate;
 mod host;
 mod names;
 mod permit;
+mod pulse;
 
 pub use decision::{Decision, Denial, DenyReason, Limits};
 pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
@@ -15,3 +16,4 @@ pub use gate::Gate;
 pub use host::{Authority, AuthorityError, Host, HostPort};
 pub use names::SyntheticNames;
 pub use permit::Permitted;
+pub use pulse::Pulse;

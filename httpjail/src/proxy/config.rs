@@ -43,7 +43,7 @@ pub trait TcpDns: Send + Sync {
     fn serve(&self, stream: TcpStream) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
-/// How long a client may keep the proxy waiting.
+/// How long clients and rules may keep the proxy waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For its first bytes, until the protocol is known.
@@ -54,6 +54,9 @@ pub struct Timeouts {
     pub head: Duration,
     /// For the next request on a connection.
     pub idle: Duration,
+    /// How long a decision may take before its thread is given up. Engines keep budgets of their
+    /// own; this is for one that can't.
+    pub decision: Duration,
 }
 
 impl Default for Timeouts {
@@ -63,6 +66,7 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(20),
             idle: Duration::from_secs(5 * 60),
+            decision: Duration::from_secs(2),
         }
     }
 }
@@ -76,6 +80,9 @@ pub enum ProxyError {
     /// A worker thread can't be started.
     #[error("start a worker thread")]
     Worker(#[source] io::Error),
+    /// Rules hung too often, each time in a thread that can't be ended.
+    #[error("judge requests: the rule hangs")]
+    Stuck,
     /// The way out can't be set up.
     #[error("set up the way out")]
     Upstream(#[from] TrustError),

@@ -54,7 +54,7 @@ impl Destination {
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(worker: Rc<Worker>, downstream: Downstream) {
-    let Downstream { stream, client, flow, slot } = downstream;
+    let Downstream { stream, client, flow, share, slot } = downstream;
     let stream = match adopt(stream) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a connection was closed: it can't be served"),
@@ -65,7 +65,7 @@ pub(super) async fn serve(worker: Rc<Worker>, downstream: Downstream) {
         let destination = Destination::new(flow, client, &*worker.names);
         dispatch(worker, destination, stream).await;
     }
-    drop(slot);
+    drop((share, slot));
 }
 
 fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {

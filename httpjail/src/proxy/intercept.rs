@@ -59,6 +59,7 @@ async fn handshake(
     if let Some(name) = start.client_hello().server_name() {
         *target = Authority::new(Host::parse(name)?, target.port());
     }
+    worker.client.expect_tls();
     let config = worker.leaves.borrow_mut().server_config(target.host())?;
     start.into_stream(config).await.map_err(InterceptError::Handshake)
 }

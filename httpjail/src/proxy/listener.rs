@@ -18,8 +18,9 @@ use socket2::SockRef;
 
 use super::{
     Flow, FlowTable, ProxyConfig, ProxyError,
+    load::Share,
     slots::{Slot, Slots},
-    worker::{self, Workers},
+    staff::Staff,
 };
 use crate::upstream::Route;
 
@@ -27,6 +28,8 @@ use crate::upstream::Route;
 const MOST_CONNECTIONS: usize = 4096;
 /// How long accepting rests when the system is out of descriptors or memory.
 const REST: Duration = Duration::from_millis(100);
+/// How often hanging workers are looked for, at least.
+const CHECK_UP: Duration = Duration::from_millis(500);
 /// How many connections one listener may bring before the others and the stop are looked at.
 const BATCH: usize = 64;
 
@@ -35,6 +38,8 @@ pub(super) struct Downstream {
     pub(super) stream: TcpStream,
     pub(super) client: SocketAddr,
     pub(super) flow: Flow,
+    /// What its worker has to carry.
+    pub(super) share: Share,
     pub(super) slot: Slot,
 }
 
@@ -43,7 +48,7 @@ pub(super) struct Downstream {
 ///
 /// # Errors
 ///
-/// When the proxy can't start, or can't wait for connections any more.
+/// When the proxy can't start or wait for connections any more, or when rules hang too often.
 pub fn run(config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
     let mut own = Vec::new();
     for listener in &config.listeners {
@@ -51,29 +56,30 @@ pub fn run(config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
         own.push(listener.local_addr().map_err(ProxyError::Listen)?);
     }
     let route = Arc::new(Route::new(&config.upstream, own)?);
-    let count = config.workers.max(1);
-    let slots = Slots::new(count, connection_limit()).map_err(ProxyError::Listen)?;
-    let workers = worker::start(&config, &route, count)?;
-    let acceptor = Acceptor {
+    let slots = Arc::new(Slots::new(connection_limit()).map_err(ProxyError::Listen)?);
+    let staff = Staff::start(&config, &route)?;
+    let mut acceptor = Acceptor {
         listeners: &config.listeners,
         flows: &*config.flows,
-        slots: Arc::new(slots),
-        workers: &workers,
+        slots,
+        staff,
+        check_up: (config.timeouts.decision / 4).min(CHECK_UP),
     };
     let end = acceptor.accept_until(stop.as_fd());
-    workers.stop();
-    end.map_err(ProxyError::Listen)
+    acceptor.staff.stop();
+    end
 }
 
 struct Acceptor<'a> {
     listeners: &'a [TcpListener],
     flows: &'a dyn FlowTable,
     slots: Arc<Slots>,
-    workers: &'a Workers,
+    staff: Staff<'a>,
+    check_up: Duration,
 }
 
 impl Acceptor<'_> {
-    fn accept_until(&self, stop: BorrowedFd<'_>) -> io::Result<()> {
+    fn accept_until(&mut self, stop: BorrowedFd<'_>) -> Result<(), ProxyError> {
         let mut rest = None;
         loop {
             let accepting = rest.is_none() && !self.slots.are_full();
@@ -85,7 +91,8 @@ impl Acceptor<'_> {
                 let listeners = self.listeners.iter().map(AsFd::as_fd);
                 waiting.extend(listeners.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             }
-            wait(&mut waiting, rest.take())?;
+            let check_up = self.staff.is_busy().then_some(self.check_up);
+            wait(&mut waiting, rest.take().or(check_up)).map_err(ProxyError::Listen)?;
             let mut ready = waiting.iter().map(|fd| !fd.revents().is_empty());
             if ready.next().unwrap_or(true) {
                 return Ok(());
@@ -94,6 +101,7 @@ impl Acceptor<'_> {
                 self.slots.clear_freed();
             }
             let ready: Vec<_> = ready.collect();
+            self.staff.check_up()?;
             for (listener, ready) in self.listeners.iter().zip(ready) {
                 if ready && let Err(error) = self.accept_batch(listener) {
                     tracing::warn!(%error, "can't accept a connection for now");
@@ -135,8 +143,7 @@ impl Acceptor<'_> {
                 return reset(&stream);
             }
         };
-        let slot = self.slots.take();
-        self.workers.hand_over(Downstream { stream, client, flow, slot });
+        self.staff.hand_over(stream, client, flow, self.slots.take());
     }
 }
 
@@ -156,9 +163,11 @@ fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
     }
 }
 
-/// Each connection may need a second descriptor upstream, and the rest of the process some.
+/// Each connection takes a descriptor here, one in its worker's load, and one upstream; the rest of
+/// the process needs some.
 fn connection_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let third = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 3).unwrap_or(usize::MAX));
-    third.clamp(1, MOST_CONNECTIONS)
+    let quarter =
+        limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX));
+    quarter.clamp(1, MOST_CONNECTIONS)
 }

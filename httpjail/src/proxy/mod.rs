@@ -9,12 +9,14 @@ mod forward;
 mod headers;
 mod intercept;
 mod listener;
+mod load;
 mod patience;
 mod prefixed;
 mod refuse;
 mod serve;
 mod slots;
 mod sniff;
+mod staff;
 mod worker;
 
 #[cfg(test)]

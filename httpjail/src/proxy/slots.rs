@@ -1,4 +1,4 @@
-//! How many connections are open: the limit on them, and which worker has the fewest.
+//! The limit on how many connections are open.
 
 use std::{
     io,
@@ -11,19 +11,17 @@ use std::{
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Counts open connections by worker.
+/// Counts open connections.
 pub(super) struct Slots {
     limit: usize,
     open: AtomicUsize,
-    by_worker: Vec<AtomicUsize>,
     freed: OwnedFd,
 }
 
 impl Slots {
-    pub(super) fn new(workers: usize, limit: usize) -> io::Result<Self> {
+    pub(super) fn new(limit: usize) -> io::Result<Self> {
         let freed = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let by_worker = (0..workers).map(|_| AtomicUsize::new(0)).collect();
-        Ok(Self { limit, open: AtomicUsize::new(0), by_worker, freed })
+        Ok(Self { limit, open: AtomicUsize::new(0), freed })
     }
 
     /// Whether no further connection may be accepted now. [`Slots::freed`] tells when one may.
@@ -43,43 +41,21 @@ impl Slots {
         let _ = rustix::io::read(&self.freed, &mut count);
     }
 
-    /// Takes a slot at the worker that has the fewest connections.
+    /// Takes a slot.
     pub(super) fn take(self: &Arc<Self>) -> Slot {
-        let fewest = self
-            .by_worker
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, open)| open.load(Ordering::Relaxed))
-            .map_or(0, |(worker, _)| worker);
         self.open.fetch_add(1, Ordering::AcqRel);
-        if let Some(open) = self.by_worker.get(fewest) {
-            open.fetch_add(1, Ordering::Relaxed);
-        }
-        Slot { slots: Arc::clone(self), worker: fewest }
+        Slot(Arc::clone(self))
     }
 }
 
 /// One open connection; dropped, the slot is free again.
-pub(super) struct Slot {
-    slots: Arc<Slots>,
-    worker: usize,
-}
-
-impl Slot {
-    /// The worker that serves this connection.
-    pub(super) fn worker(&self) -> usize {
-        self.worker
-    }
-}
+pub(super) struct Slot(Arc<Slots>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(open) = self.slots.by_worker.get(self.worker) {
-            open.fetch_sub(1, Ordering::Relaxed);
-        }
-        if self.slots.open.fetch_sub(1, Ordering::AcqRel) == self.slots.limit {
+        if self.0.open.fetch_sub(1, Ordering::AcqRel) == self.0.limit {
             // A full counter is as readable as one more would make it.
-            let _ = rustix::io::write(&self.slots.freed, &1_u64.to_ne_bytes());
+            let _ = rustix::io::write(&self.0.freed, &1_u64.to_ne_bytes());
         }
     }
 }
@@ -93,19 +69,8 @@ mod tests {
     }
 
     #[test]
-    fn the_worker_with_the_fewest_connections_is_next() {
-        let slots = Arc::new(Slots::new(2, 10).unwrap());
-        let first = slots.take();
-        let second = slots.take();
-        assert_ne!(first.worker(), second.worker());
-        let freed = second.worker();
-        drop(second);
-        assert_eq!(slots.take().worker(), freed);
-    }
-
-    #[test]
     fn only_a_full_house_waits_for_a_free_slot() {
-        let slots = Arc::new(Slots::new(1, 3).unwrap());
+        let slots = Arc::new(Slots::new(3).unwrap());
         let first = slots.take();
         drop(slots.take());
         assert!(!slots.are_full() && !is_freed(&slots));

@@ -1,27 +1,26 @@
-//! The worker threads. Each has its own runtime, engine, leaves and upstream connections, so that
-//! nothing on a request's path is shared or locked.
+//! A worker thread. Each has its own runtime, engine, leaves and upstream connections, so that
+//! nothing on a request's path waits for another thread.
 
 use std::{
     cell::RefCell,
     io,
     rc::Rc,
     sync::{Arc, mpsc},
-    thread::{self, JoinHandle},
 };
 
 use hyper::server::conn::http1;
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::UnboundedReceiver,
     task::spawn_local,
 };
 
 use super::{
-    ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, body::Outgoing, connection,
+    ProxyConfig, SyntheticNames, TcpDns, Timeouts, body::Outgoing, connection,
     listener::Downstream, patience::Patience, serve,
 };
 use crate::{
-    policy::{EngineFactory, Gate},
+    policy::{EngineFactory, Gate, Pulse},
     record::Recorder,
     tls::{Authority, Leaves},
     upstream::{Client, Route},
@@ -43,13 +42,8 @@ pub(super) struct Worker {
     pub(super) http: http1::Builder,
 }
 
-/// The running worker threads.
-pub(super) struct Workers {
-    threads: Vec<(UnboundedSender<Downstream>, JoinHandle<()>)>,
-}
-
 /// What a thread needs to become a worker.
-struct Seed {
+pub(super) struct Seed {
     engines: Arc<dyn EngineFactory>,
     recorder: Recorder,
     route: Arc<Route>,
@@ -57,57 +51,12 @@ struct Seed {
     names: Arc<dyn SyntheticNames>,
     dns_tcp: Arc<dyn TcpDns>,
     timeouts: Timeouts,
-}
-
-/// Starts `count` workers and waits until each is ready.
-pub(super) fn start(
-    config: &ProxyConfig,
-    route: &Arc<Route>,
-    count: usize,
-) -> Result<Workers, ProxyError> {
-    let (ready, readiness) = mpsc::channel();
-    let mut workers = Workers { threads: Vec::new() };
-    for number in 0..count {
-        let (sender, downstreams) = unbounded_channel();
-        let seed = Seed::new(config, route);
-        let ready = ready.clone();
-        let thread = thread::Builder::new()
-            .name(format!("proxy-{number}"))
-            .spawn(move || work(seed, downstreams, &ready))
-            .map_err(ProxyError::Worker)?;
-        workers.threads.push((sender, thread));
-    }
-    drop(ready);
-    for _ in 0..count {
-        let outcome = readiness.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
-        outcome.map_err(ProxyError::Worker)?;
-    }
-    Ok(workers)
-}
-
-impl Workers {
-    /// Gives a connection to the worker that its slot belongs to.
-    pub(super) fn hand_over(&self, downstream: Downstream) {
-        let worker = self.threads.get(downstream.slot.worker());
-        if worker.is_none_or(|(sender, _)| sender.send(downstream).is_err()) {
-            tracing::error!("a connection was closed: its worker thread is gone");
-        }
-    }
-
-    /// Cuts what is under way and waits for the threads' end.
-    pub(super) fn stop(self) {
-        let (senders, threads): (Vec<_>, Vec<_>) = self.threads.into_iter().unzip();
-        drop(senders);
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a worker thread had panicked");
-            }
-        }
-    }
+    pulse: Arc<Pulse>,
 }
 
 impl Seed {
-    fn new(config: &ProxyConfig, route: &Arc<Route>) -> Self {
+    /// `pulse` is where the worker's decisions show.
+    pub(super) fn new(config: &ProxyConfig, route: &Arc<Route>, pulse: Arc<Pulse>) -> Self {
         Self {
             engines: Arc::clone(&config.engines),
             recorder: config.recorder.clone(),
@@ -116,13 +65,14 @@ impl Seed {
             names: Arc::clone(&config.names),
             dns_tcp: Arc::clone(&config.dns_tcp),
             timeouts: config.timeouts,
+            pulse,
         }
     }
 
     /// Must be called on the worker's runtime.
     fn grow(self) -> Worker {
         Worker {
-            gate: Gate::new(self.engines.engine(), self.recorder.clone()),
+            gate: Gate::new(self.engines.engine(), self.recorder.clone(), self.pulse),
             recorder: self.recorder,
             client: Client::new(self.route),
             leaves: RefCell::new(Leaves::new(self.authority)),
@@ -135,7 +85,8 @@ impl Seed {
     }
 }
 
-fn work(
+/// A worker's life: serves what comes through `downstreams`, until that is closed.
+pub(super) fn work(
     seed: Seed,
     mut downstreams: UnboundedReceiver<Downstream>,
     ready: &mpsc::Sender<io::Result<()>>,

@@ -56,7 +56,10 @@ impl Planned {
             return Err(SessionError::NotRoot);
         }
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
-        let identity = user::invoking_user()?;
+        let identity = user::of_command(plan.user.as_deref())?;
+        if plan.user.is_some() && identity.is_none() {
+            tracing::warn!("--user opens: the command runs as root, who has more ways out");
+        }
         let upstream = upstream(&plan.upstream)?;
         let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;
@@ -100,10 +103,17 @@ impl Planned {
         let command = spawn::spawn(SpawnPlan {
             command: &self.plan.command,
             args: &self.plan.args,
-            environment: &user::child_environment(std::env::vars_os(), run_variables, identity),
+            environment: &user::child_environment(
+                std::env::vars_os(),
+                run_variables,
+                identity,
+                &self.plan.environment,
+            ),
             cgroup: jail.dir().as_fd(),
             identity,
             signals: self.inherited,
+            folders: &trust.stores().folders,
+            files: &trust.stores().files,
         })?;
         jail.arm(&ready).map_err(SessionError::Jail)?;
         Ok(Armed {

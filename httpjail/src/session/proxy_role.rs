@@ -1,12 +1,14 @@
 //! The role that parses what comes from the jail: proxy, DNS stub, rules, records. It runs
 //! under a user id of its own, without capabilities, and holds neither the jail's kernel objects
-//! (save the flow map and the jail's kill switch) nor any file but its log.
+//! (save the flow map and the jail's kill switch) nor any file but its log. It confines itself by
+//! Landlock and seccomp before it says that it is ready.
 
 use std::{
     fs::File,
     io::{self, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd, AsRawFd, RawFd},
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     thread,
@@ -14,7 +16,7 @@ use std::{
 
 use super::control::{Channel, Ports, Ready, RemoteInspector};
 use crate::{
-    backend::linux::flows::Flows,
+    backend::linux::{confine::confine, flows::Flows},
     dns,
     policy::Process,
     proxy::{self, Flow, FlowTable},
@@ -77,6 +79,8 @@ impl ProxyRole {
         raise_descriptor_limit();
         let sockets = Sockets::bind()?;
         let authority = tls::Authority::new()?;
+        let extent = confine(&named_certificates())?;
+        tracing::debug!(?extent, "the proxy is confined");
         self.control.send(&sockets.ready(&authority)?.encode())?;
         let (recorder, log) = match self.log {
             Some(log) => Recorder::to_log(log).map(|(recorder, log)| (recorder, Some(log)))?,
@@ -198,6 +202,14 @@ impl proxy::TcpDns for TcpStub {
         let stub = self.0.clone();
         Box::pin(async move { stub.serve_tcp(stream).await })
     }
+}
+
+/// Where the caller keeps the roots, if somewhere else than the system does.
+fn named_certificates() -> Vec<PathBuf> {
+    let named = |variable| std::env::var_os(variable).unwrap_or_default();
+    let files = std::iter::once(PathBuf::from(named("SSL_CERT_FILE")));
+    let folders = named("SSL_CERT_DIR");
+    files.chain(std::env::split_paths(&folders)).filter(|path| path.is_absolute()).collect()
 }
 
 /// As many descriptors as the hard limit gives: each proxied connection takes two.

@@ -19,6 +19,10 @@ use tracing::{debug, warn};
 
 use super::java;
 
+mod stores;
+
+pub(super) use stores::Stores;
+
 /// Where systems keep their roots in one file; the first that is there counts.
 const SYSTEM_BUNDLES: [&str; 5] = [
     // Debian, Ubuntu, Arch, Gentoo, Alpine with ca-certificates.
@@ -99,6 +103,7 @@ const LARGEST_EXTRA: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct ChildTrust {
     variables: Vec<(OsString, OsString)>,
+    stores: Stores,
 }
 
 /// A trust that could not be set up.
@@ -142,12 +147,19 @@ impl ChildTrust {
         if has_program(&path, "wget") {
             variables.push((WGET_VARIABLE.into(), write_wgetrc(directory, &bundle)?.into()));
         }
-        if caller("JAVA_HOME").is_some() || has_program(&path, "java") {
-            let store = write_trust_store(directory, authority)?;
-            let options = java_options(caller(JAVA_VARIABLE), &store);
+        let has_java = caller("JAVA_HOME").is_some() || has_program(&path, "java");
+        let java = has_java.then(|| write_trust_store(directory, authority)).transpose()?;
+        if let Some(store) = &java {
+            let options = java_options(caller(JAVA_VARIABLE), store);
             variables.push((JAVA_VARIABLE.into(), options));
         }
-        Ok(Self { variables })
+        let stores = Stores::prepare(directory, authority, &bundle, java.as_deref())?;
+        Ok(Self { variables, stores })
+    }
+
+    /// What the command must see where the system keeps its roots.
+    pub fn stores(&self) -> &Stores {
+        &self.stores
     }
 
     /// The variables to set in the command's environment, over those of the same name.
@@ -285,6 +297,11 @@ fn publish(
             Err(TrustError::Write { path, source })
         }
     }
+}
+
+/// Whatever the umask.
+fn open_to_all(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, Permissions::from_mode(0o755))
 }
 
 /// Never opens what is already there, be it a link to elsewhere.

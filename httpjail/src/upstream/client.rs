@@ -38,6 +38,14 @@ where
         Self { route, pool, http }
     }
 
+    /// A client has begun to speak TLS, and will soon ask for something: gets ready for it.
+    pub(crate) fn expect_tls(&self) {
+        if !self.route.has_roots() {
+            let route = Arc::clone(&self.route);
+            spawn_local(async move { route.read_roots().await });
+        }
+    }
+
     /// Sends `request` to `origin` and waits for the head of the answer.
     ///
     /// An origin may close an idle connection just as it is used again. A request that wasn't

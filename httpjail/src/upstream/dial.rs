@@ -49,8 +49,21 @@ impl Route {
         }
     }
 
+    /// Reads the roots, unless that was done, so that a dial soon after needn't wait for it.
+    pub(super) async fn read_roots(&self) {
+        if let Err(error) = self.trust.client_config().await {
+            // The dial will say so again, to somebody who wants to know.
+            tracing::debug!(%error, "the roots were not read ahead");
+        }
+    }
+
+    /// Whether the roots were read.
+    pub(super) fn has_roots(&self) -> bool {
+        self.trust.is_ready()
+    }
+
     async fn handshake(&self, host: &Host, stream: TcpStream) -> Result<Connection, UpstreamError> {
-        let connector = TlsConnector::from(self.trust.client_config()?);
+        let connector = TlsConnector::from(self.trust.client_config().await?);
         let failed = |source| UpstreamError::Tls { host: host.clone(), source };
         let name = server_name(host).map_err(failed)?;
         let stream = timeout(TLS_TIMEOUT, connector.connect(name, Bulk::new(stream)))

@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
 };
 
 /// Why an address is special.
@@ -16,6 +16,8 @@ pub enum Special {
     Unspecified,
     /// This machine.
     Loopback,
+    /// Another address of this machine, whatever its range.
+    Own,
     /// A private network, unique local addresses included.
     Private,
     /// The local link.
@@ -38,6 +40,7 @@ impl Special {
         match self {
             Self::Unspecified | Self::Multicast => false,
             Self::Loopback
+            | Self::Own
             | Self::Private
             | Self::LinkLocal
             | Self::Metadata
@@ -53,6 +56,7 @@ impl fmt::Display for Special {
         f.write_str(match self {
             Self::Unspecified => "unspecified",
             Self::Loopback => "private (loopback)",
+            Self::Own => "private (this machine's own)",
             Self::Private => "private",
             Self::LinkLocal => "private (link-local)",
             Self::Metadata => "private (a metadata service)",
@@ -71,6 +75,26 @@ pub(super) fn special(ip: IpAddr) -> Option<Special> {
         IpAddr::V6(ip) => special_v6(ip),
     }
 }
+
+/// Whether `ip` is this machine's own now. Services that listen on a public address of their
+/// machine may trust who comes from the machine itself.
+///
+/// The kernel tells by its choice of a source: it is the destination itself when that is local,
+/// and never else. Connecting a UDP socket sends nothing.
+pub(super) fn is_own(ip: IpAddr) -> bool {
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((ip, PROBED_PORT))?;
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == ip)
+}
+
+/// Any port will do: nothing is sent to it.
+const PROBED_PORT: u16 = 9;
 
 /// The IPv4 address inside a v4-mapped one, else `ip` itself.
 pub(super) fn unmapped(ip: IpAddr) -> IpAddr {

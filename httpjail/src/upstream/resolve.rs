@@ -8,7 +8,10 @@ use std::{
 
 use tokio::{net::lookup_host, time::timeout};
 
-use super::{Options, PrivateAccess, UpstreamError, ranges};
+use super::{
+    Options, PrivateAccess, UpstreamError,
+    ranges::{self, Special},
+};
 use crate::policy::{Authority, Host};
 
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,7 +72,8 @@ impl Resolver {
 
     fn check(&self, address: SocketAddr) -> Result<(), UpstreamError> {
         let ip = address.ip();
-        if let Some(range) = ranges::special(ip) {
+        let own = || ranges::is_own(ranges::unmapped(ip)).then_some(Special::Own);
+        if let Some(range) = ranges::special(ip).or_else(own) {
             if !range.is_dialable() {
                 return Err(UpstreamError::Unusable { address: ip, range });
             }

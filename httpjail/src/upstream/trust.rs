@@ -1,9 +1,13 @@
 //! Who vouches for origins. There is no way to switch verification off.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::CertificateDer;
+use tokio::{
+    sync::OnceCell,
+    task::{JoinError, spawn_blocking},
+};
 
 /// A failure to set up verification.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +18,9 @@ pub enum TrustError {
     /// The TLS library refuses the settings.
     #[error("set up TLS for upstream")]
     Tls(#[source] rustls::Error),
+    /// The thread that reads the roots was ended.
+    #[error("read the system's root certificates")]
+    Roots(#[source] JoinError),
 }
 
 /// The roots that origins are verified against: the system's, or Mozilla's where the system has
@@ -21,7 +28,7 @@ pub enum TrustError {
 #[derive(Debug)]
 pub struct Trust {
     extra: RootCertStore,
-    config: OnceLock<Arc<ClientConfig>>,
+    config: OnceCell<Arc<ClientConfig>>,
 }
 
 impl Trust {
@@ -35,35 +42,39 @@ impl Trust {
         for certificate in extra {
             roots.add(certificate.clone()).map_err(TrustError::ExtraCa)?;
         }
-        Ok(Self { extra: roots, config: OnceLock::new() })
+        Ok(Self { extra: roots, config: OnceCell::new() })
     }
 
     /// Settings for a TLS connection to an origin. The first call reads the system's roots, which
-    /// takes some milliseconds.
+    /// takes some milliseconds, on a thread where nobody waits for it.
     ///
     /// # Errors
     ///
-    /// When the TLS library refuses the settings.
-    pub fn client_config(&self) -> Result<Arc<ClientConfig>, TrustError> {
-        if let Some(config) = self.config.get() {
-            return Ok(Arc::clone(config));
-        }
-        let config = Arc::new(self.build()?);
-        Ok(Arc::clone(self.config.get_or_init(|| config)))
+    /// When the TLS library refuses the settings, or the runtime is ending.
+    pub async fn client_config(&self) -> Result<Arc<ClientConfig>, TrustError> {
+        let read = || async {
+            let extra = self.extra.clone();
+            spawn_blocking(move || build(&extra)).await.map_err(TrustError::Roots)?.map(Arc::new)
+        };
+        self.config.get_or_try_init(read).await.cloned()
     }
 
-    fn build(&self) -> Result<ClientConfig, TrustError> {
-        let mut roots = system_roots();
-        roots.extend(self.extra.roots.iter().cloned());
-        let mut config =
-            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(TrustError::Tls)?
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
+    /// Whether [`Self::client_config`] answers at once.
+    pub fn is_ready(&self) -> bool {
+        self.config.initialized()
     }
+}
+
+fn build(extra: &RootCertStore) -> Result<ClientConfig, TrustError> {
+    let mut roots = system_roots();
+    roots.extend(extra.roots.iter().cloned());
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TrustError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 fn system_roots() -> RootCertStore {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -49,6 +50,9 @@ impl fmt::Display for Contestant {
 
 /// The rule that decides in the jail; squid's access list says the same.
 const RULE: &str = "['github.com','api.github.com'].some(h => r.host === h || r.host.endsWith('.' + h)) || r.host.endsWith('.bench.test')";
+
+/// The system's root certificates. Reading them is most of what a curl does.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The servers of one run, and what it takes to put a client before them.
 pub(super) struct Field {
@@ -137,15 +141,19 @@ impl Field {
         Ok(Outcome { stdout: stdout.to_owned(), usage })
     }
 
-    /// Arguments with which curl trusts what it meets on the way of `contestant`. The jail sets
-    /// its own in the environment.
+    /// Arguments with which curl trusts what it meets on the way of `contestant`, besides the
+    /// system's roots, which it reads in any case. The jail sets its own in the environment.
     pub(super) fn trust(&self, contestant: Contestant) -> Result<Vec<String>> {
         let authority = match contestant {
             Contestant::NoJail => &self.origin.authority,
             Contestant::Squid => &self.rival()?.authority,
             Contestant::Httpjail => return Ok(Vec::new()),
         };
-        Ok(vec!["--cacert".to_owned(), authority.to_string_lossy().into_owned()])
+        let bundle = self.folder.join(format!("{contestant}.pem"));
+        let system =
+            fs::read(SYSTEM_ROOTS).with_context(|| format!("failed to read {SYSTEM_ROOTS}"))?;
+        fs::write(&bundle, [system, fs::read(authority)?].concat())?;
+        Ok(vec!["--cacert".to_owned(), bundle.to_string_lossy().into_owned()])
     }
 
     /// Arguments with which curl finds the origin without asking anybody. In the jail, the jail

@@ -21,7 +21,7 @@ use crate::{
         Decision, Denial, DenyReason, EngineFactory, Host, Limits, Process, RequestFacts,
         RuleEngine,
     },
-    proxy::{Flow, FlowTable, ProxyConfig, SyntheticNames, TcpDns, Timeouts, run},
+    proxy::{Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, run},
     record::Recorder,
     tls::Authority,
     upstream::{Options, PrivateAccess},
@@ -67,7 +67,7 @@ pub(super) struct Lab {
     address: SocketAddr,
     shared: Arc<Shared>,
     stop: Option<PipeWriter>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), ProxyError>>>,
 }
 
 struct Shared {
@@ -105,7 +105,7 @@ impl Lab {
             timeouts: setup.timeouts,
         };
         let (stopped, stop) = io::pipe().unwrap();
-        let thread = thread::spawn(move || run(config, stopped).unwrap());
+        let thread = thread::spawn(move || run(config, stopped));
         Self {
             authority: authority.certificate_der(),
             address,
@@ -151,6 +151,11 @@ impl Lab {
         self.judged().iter().map(RequestFacts::url).collect()
     }
 
+    /// Waits until the proxy ends by itself.
+    pub(super) fn ended(mut self) -> Result<(), ProxyError> {
+        self.thread.take().unwrap().join().unwrap()
+    }
+
     /// The address that the proxy listens at.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
@@ -161,7 +166,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         drop(self.stop.take());
         let ended = self.thread.take().map(JoinHandle::join);
-        assert!(thread::panicking() || matches!(ended, Some(Ok(()))));
+        assert!(thread::panicking() || matches!(ended, None | Some(Ok(Ok(())))));
     }
 }
 

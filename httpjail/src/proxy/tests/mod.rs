@@ -1,6 +1,7 @@
 //! The proxy as a whole, between clients and origins on loopback.
 
 mod framing;
+mod hang;
 mod lab;
 mod limits;
 mod origin;

@@ -75,6 +75,9 @@ impl RuleEngine for JsEngine {
             Ok(Outcome::Threw(error)) => {
                 self.failed("request denied: the rule threw", &error, Some(FAILED))
             }
+            Ok(Outcome::Unknown(what)) => {
+                self.failed("request denied: the rule lacks what it asked for", &what, Some(FAILED))
+            }
             Err(damage) => {
                 self.sandbox = None;
                 self.failed("request denied: the rule failed", &damage.to_string(), Some(FAILED))

@@ -1,6 +1,6 @@
 //! A checked rule, from which each worker thread makes its engine.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use super::{engine::JsEngine, sandbox::Sandbox};
 use crate::{
@@ -50,7 +50,7 @@ impl fmt::Debug for Js {
 struct Blind;
 
 impl ProcessInspector for Blind {
-    fn executable(&self, _pid: u32) -> Option<String> {
-        None
+    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
+        Ok(None)
     }
 }

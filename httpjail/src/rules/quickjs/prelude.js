@@ -1,41 +1,13 @@
 // What a rule finds in its world: `r`, `console`, and nothing that could be changed.
 //
-// The value is a function: it takes what Rust offers, sets the world up, freezes it, and gives
-// back what Rust calls. It is strict code and runs once for each engine, before the rule is known.
-(function ({ log, executable }) {
-  const { freeze, getOwnPropertyDescriptor, getPrototypeOf } = Object;
-  const { ownKeys } = Reflect;
+// `r` is a getter that gives the request at hand; request.rs makes that, and the getters in it.
+//
+// The value is a function: it takes what Rust offers, sets the world up, and gives back what Rust
+// freezes and calls. It is strict code and runs once for each engine, before the rule is known.
+(function ({ log, request, getters }) {
   const { stringify } = JSON;
   const bare = Function.prototype.call.bind(Object.prototype.toString);
   const wellFormed = Function.prototype.call.bind(String.prototype.toWellFormed);
-
-  // The request. `r` itself is one frozen object for good; its getters read what `begin` was told.
-  let url, method, scheme, host, path, query, requesterIp, port, hasProcess, pid, uid, comm;
-  let process; // undefined until the rule asks
-
-  const r = freeze({
-    get url() { return url; },
-    get method() { return method; },
-    get scheme() { return scheme; },
-    get host() { return host; },
-    get path() { return path; },
-    get requester_ip() { return requesterIp; },
-    get port() { return port; },
-    get query() { return query; },
-    get process() { return process === undefined ? (process = describeProcess()) : process; },
-  });
-
-  function describeProcess() {
-    if (!hasProcess) return null;
-    const id = pid;
-    return freeze({ pid, uid, comm, get exe() { return executable(id) ?? null; } });
-  }
-
-  function begin(url_, method_, scheme_, host_, path_, query_, ip_, port_, hasProcess_, pid_, uid_, comm_) {
-    url = url_; method = method_; scheme = scheme_; host = host_; path = path_; query = query_ ?? null;
-    requesterIp = ip_; port = port_; hasProcess = hasProcess_; pid = pid_; uid = uid_; comm = comm_;
-    process = undefined;
-  }
 
   // Text for the log, whatever the value: never throws but for the budget's end.
   function show(value) {
@@ -59,14 +31,8 @@
 
   const say = (level) => (...values) => log(level, line(values));
 
-  // An own data property of an object that is no Proxy: no code of the rule runs.
-  function own(object, key) {
-    const property = getOwnPropertyDescriptor(object, key);
-    return property === undefined ? undefined : property.value;
-  }
-
   const define = (object, key, value) => Object.defineProperty(object, key, { value, enumerable: true });
-  define(globalThis, 'r', r);
+  Object.defineProperty(globalThis, 'r', { get: request, enumerable: true });
   define(globalThis, 'console', {
     debug: say(0), log: say(1), info: say(1), warn: say(2), error: say(3),
   });
@@ -75,36 +41,18 @@
   define(Error, 'stackTraceLimit', 10);
   define(Error, 'prepareStackTrace', undefined);
 
-  // Everything that outlives a request is frozen, or a rule could count requests in it. Some of
-  // it has no name: it is reached only through what the syntax makes.
+  // Where the walk begins that freezes everything which outlives a request, or a rule could count
+  // requests in it. Some of it has no name: it is reached only through what the syntax makes.
   const iterator = [].values();
-  const seen = new Set();
-  const waiting = [
-    globalThis, begin,
+  const roots = [
+    globalThis, ...getters,
     function* () {}, async function () {}, async function* () {}, (function* () {})(),
     (async function* () {})(), iterator, iterator.map(show), Iterator.from({ next() {} }),
     new Map().entries(), new Set().values(), ''[Symbol.iterator](), ''.matchAll(/a/g),
   ];
-  while (waiting.length > 0) {
-    const object = waiting.pop();
-    if (object === null || (typeof object !== 'object' && typeof object !== 'function')) continue;
-    if (seen.has(object)) continue;
-    seen.add(object);
-    freeze(object);
-    waiting.push(getPrototypeOf(object));
-    const keys = ownKeys(object);
-    // Most of the world: a plain function has its name and length, and no more.
-    if (keys.length === 2 && keys[0] === 'length' && keys[1] === 'name') continue;
-    for (const key of keys) {
-      const { value, get, set } = getOwnPropertyDescriptor(object, key);
-      waiting.push(value ?? null, get ?? null, set ?? null);
-    }
-  }
 
   return {
-    begin,
-    own,
-    size: (object) => ownKeys(object).length,
+    roots,
     show: (value) => wellFormed(show(value)),
     InternalError,
   };

@@ -1,15 +1,19 @@
 //! One runtime with the rule in it, in which nothing outlives a request.
 
-use std::{ffi::CString, sync::Arc};
+use std::{
+    ffi::{CStr, CString},
+    sync::Arc,
+};
 
 use rquickjs::{
     self as js, CatchResultExt, Context, Ctx, Exception, Function, Object, Persistent, Runtime,
     Value,
     context::{EvalOptions, intrinsic},
-    function::Args,
 };
 
-use super::{budget::Budget, compiled::Compiled, console, verdict};
+use super::{
+    budget::Budget, compiled::Compiled, console, freeze::freeze, request::Request, verdict::Answers,
+};
 use crate::{
     policy::{Decision, ProcessInspector, RequestFacts},
     rules::{RuleError, RuleSource},
@@ -20,7 +24,8 @@ use crate::{
 /// The order of the fields is that of dropping: the runtime goes last.
 pub(super) struct Sandbox {
     rule: Compiled,
-    begin: Persistent<Function<'static>>,
+    request: Request,
+    answers: Answers,
     kit: Persistent<Object<'static>>,
     context: Context,
     budget: Budget,
@@ -35,6 +40,8 @@ pub(super) enum Outcome {
     Meaningless(String),
     /// The rule threw; this is what.
     Threw(String),
+    /// The rule asked what could not be found out, whatever it then answered; this is what.
+    Unknown(String),
 }
 
 /// Why a sandbox can't be used further.
@@ -57,7 +64,7 @@ impl Sandbox {
     pub(super) fn check(source: &RuleSource) -> Result<(), RuleError> {
         let runtime = runtime()?;
         let context = Context::custom::<Grammar>(&runtime).map_err(|error| engine_error(&error))?;
-        context.with(|ctx| compile(&ctx, source).map(drop))
+        context.with(|ctx| compile(&ctx, source, Compiled::new).map(drop))
     }
 
     /// Builds a world and compiles the rule into it. This takes milliseconds.
@@ -72,19 +79,17 @@ impl Sandbox {
         let budget = Budget::new();
         let runtime = runtime()?;
         let context = Context::custom::<World>(&runtime).map_err(|error| engine_error(&error))?;
-        let (rule, begin, kit) = context.with(|ctx| {
-            let furnished = furnish(&ctx, inspector)
-                .and_then(|kit| Ok((kit.get::<_, Function<'_>>("begin")?, kit)))
-                .catch(&ctx);
-            let (begin, kit) =
+        let (rule, request, answers, kit) = context.with(|ctx| {
+            let furnished = furnish(&ctx, inspector).catch(&ctx);
+            let (request, answers, kit) =
                 furnished.map_err(|error| RuleError::Engine { reason: error.to_string() })?;
-            let rule = compile(&ctx, source)?;
-            Ok((rule, Persistent::save(&ctx, begin), Persistent::save(&ctx, kit)))
+            let rule = compile(&ctx, source, Compiled::with_request)?;
+            Ok((rule, request, answers, Persistent::save(&ctx, kit)))
         })?;
         // Only now: making the world isn't part of any decision.
         let clock = budget.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || clock.is_spent())));
-        Ok(Self { rule, begin, kit, context, budget })
+        Ok(Self { rule, request, answers, kit, context, budget })
     }
 
     /// Judges one request.
@@ -95,43 +100,30 @@ impl Sandbox {
     pub(super) fn decide(&self, facts: &RequestFacts) -> Result<Outcome, Damaged> {
         self.budget.renew();
         self.context.with(|ctx| {
-            let outcome = match self.begin(&ctx, facts).and_then(|()| self.answer(&ctx)) {
+            let begun = self.request.begin(&ctx, facts);
+            let outcome = match begun.and_then(|()| self.answer(&ctx)) {
                 Ok(outcome) => Ok(outcome),
                 Err(error) => self.failure(&ctx, &error),
             };
+            let unknown = self.request.take_unknown();
             // Also when the rule threw: nothing it has started may reach into the next request.
-            self.finish_jobs(&ctx)?;
-            outcome
+            let finished = self.finish_jobs(&ctx);
+            self.request.end();
+            finished?;
+            match unknown {
+                Some(what) => outcome.map(|_| Outcome::Unknown(what)),
+                None => outcome,
+            }
         })
-    }
-
-    /// Tells the world what `r` is.
-    fn begin(&self, ctx: &Ctx<'_>, facts: &RequestFacts) -> js::Result<()> {
-        let begin = self.begin.clone().restore(ctx)?;
-        let process = facts.process.as_ref();
-        let mut args = Args::new(ctx.clone(), BEGIN_ARGS);
-        args.push_arg(facts.url())?;
-        args.push_arg(facts.method.as_str())?;
-        args.push_arg(facts.scheme.as_str())?;
-        args.push_arg(facts.authority.host().to_string())?;
-        args.push_arg(facts.path.as_str())?;
-        args.push_arg(facts.query.as_deref())?;
-        args.push_arg(facts.requester.to_string())?;
-        args.push_arg(facts.authority.port())?;
-        args.push_arg(process.is_some())?;
-        args.push_arg(process.map(|process| process.pid))?;
-        args.push_arg(process.map(|process| process.uid))?;
-        args.push_arg(process.map(|process| process.comm.as_str()))?;
-        begin.call_arg(args)
     }
 
     /// Runs the rule and reads its answer.
     fn answer(&self, ctx: &Ctx<'_>) -> js::Result<Outcome> {
         let value = self.rule.run(ctx)?;
-        let kit = Kit(self.kit.clone().restore(ctx)?);
-        Ok(match verdict::read(&value, &kit)? {
+        let show = |value: &_| Kit(self.kit.clone().restore(ctx)?).show(value);
+        Ok(match self.answers.read(&value, show)? {
             Some(decision) => Outcome::Decided(decision),
-            None => Outcome::Meaningless(kit.show(&value)?),
+            None => Outcome::Meaningless(show(&value)?),
         })
     }
 
@@ -169,27 +161,12 @@ impl Sandbox {
 }
 
 /// What the prelude gives to Rust.
-pub(super) struct Kit<'js>(Object<'js>);
+struct Kit<'js>(Object<'js>);
 
 impl<'js> Kit<'js> {
-    /// The value of an own data property, else `undefined`. `object` must not be a proxy.
-    pub(super) fn own(&self, object: &Object<'js>, key: &str) -> js::Result<Value<'js>> {
-        self.0.get::<_, Function<'js>>("own")?.call((object.clone(), key))
-    }
-
-    /// How many own properties there are. `object` must not be a proxy.
-    pub(super) fn size(&self, object: &Object<'js>) -> js::Result<usize> {
-        self.0.get::<_, Function<'js>>("size")?.call((object.clone(),))
-    }
-
     /// A text for the log. Code of the rule may run (`toJSON`).
-    pub(super) fn show(&self, value: &Value<'js>) -> js::Result<String> {
+    fn show(&self, value: &Value<'js>) -> js::Result<String> {
         self.0.get::<_, Function<'js>>("show")?.call((value.clone(),))
-    }
-
-    /// The text of a string; halves of surrogate pairs become U+FFFD.
-    pub(super) fn text(&self, string: &Value<'js>) -> js::Result<String> {
-        self.show(string)
     }
 
     /// What was thrown, and where.
@@ -224,22 +201,31 @@ fn engine_error(error: &js::Error) -> RuleError {
 }
 
 /// Makes the world of a rule: see `prelude.js`.
-fn furnish<'js>(ctx: &Ctx<'js>, inspector: Arc<dyn ProcessInspector>) -> js::Result<Object<'js>> {
+fn furnish<'js>(
+    ctx: &Ctx<'js>,
+    inspector: Arc<dyn ProcessInspector>,
+) -> js::Result<(Request, Answers, Object<'js>)> {
     let native = Object::new(ctx.clone())?;
     let log = |level: u8, text: String| console::log(level, &text);
     native.set("log", Function::new(ctx.clone(), log)?)?;
-    let executable = move |pid: u32| inspector.executable(pid);
-    native.set("executable", Function::new(ctx.clone(), executable)?)?;
+    let request = Request::new(ctx, &native, inspector)?;
     let mut options = EvalOptions::default();
     options.filename = Some("httpjail".to_owned());
-    ctx.eval_with_options::<Function<'js>, _>(PRELUDE, options)?.call((native,))
+    let prelude: Function<'js> = ctx.eval_with_options(PRELUDE, options)?;
+    let kit: Object<'js> = prelude.call((native,))?;
+    freeze(&kit.get("roots")?)?;
+    Ok((request, Answers::new(ctx)?, kit))
 }
 
-fn compile(ctx: &Ctx<'_>, source: &RuleSource) -> Result<Compiled, RuleError> {
+fn compile(
+    ctx: &Ctx<'_>,
+    source: &RuleSource,
+    how: fn(&Ctx<'_>, &CStr, &CStr) -> js::Result<Compiled>,
+) -> Result<Compiled, RuleError> {
     let nul = |_| RuleError::Nul { name: source.name().to_owned() };
     let name = CString::new(source.name()).map_err(nul)?;
     let text = CString::new(source.text()).map_err(nul)?;
-    Compiled::new(ctx, &name, &text).map_err(|error| syntax_error(ctx, source, &error))
+    how(ctx, &name, &text).map_err(|error| syntax_error(ctx, source, &error))
 }
 
 fn syntax_error(ctx: &Ctx<'_>, source: &RuleSource, error: &js::Error) -> RuleError {
@@ -290,7 +276,6 @@ type World = (
 );
 
 const PRELUDE: &str = include_str!("prelude.js");
-const BEGIN_ARGS: usize = 12;
 /// For the engine, the rule and all that it makes.
 const MEMORY: usize = 64 << 20;
 /// Of the worker's stack; a thread of the standard library has 2 MiB.

@@ -1,6 +1,7 @@
 //! What a rule may answer, what it can see, and that it can do no more.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
@@ -27,11 +28,18 @@ fn facts() -> RequestFacts {
     }
 }
 
+/// What this process runs can't be found out.
+const UNKNOWN: u32 = 99;
+
 struct Known;
 
 impl ProcessInspector for Known {
-    fn executable(&self, pid: u32) -> Option<String> {
-        (pid == 42).then(|| "/usr/bin/curl".to_owned())
+    fn executable(&self, pid: u32) -> io::Result<Option<String>> {
+        match pid {
+            42 => Ok(Some("/usr/bin/curl".to_owned())),
+            UNKNOWN => Err(io::Error::other("nobody answers")),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -130,6 +138,8 @@ fn denies_what_proves_nothing() {
         "new Error('true')",
         "Object.assign(new Error('x'), {allow: true})",
         "Object.assign([], {allow: true})",
+        "Object.assign(new Date, {allow: true})",
+        "({allow: Object.assign([], {max_tx_bytes: 1})})",
         "Object.assign(() => true, {allow: true})",
         "(async () => true)()",
         "Promise.resolve(true)",
@@ -197,6 +207,11 @@ fn shows_the_request() {
         ("r.process.exe", "'/usr/bin/curl'"),
         ("Object.keys(r).join()", "'url,method,scheme,host,path,requester_ip,port,query,process'"),
         ("JSON.parse(JSON.stringify(r)).process.exe", "'/usr/bin/curl'"),
+        ("Object.keys(JSON.parse(JSON.stringify(r))).join()", "Object.keys(r).join()"),
+        ("Object.keys(r.process).join()", "'pid,uid,comm,exe'"),
+        ("[r, r.process].every(Object.isFrozen)", "true"),
+        ("r === globalThis.r && r === (0, eval)('r') && r.process === r.process", "true"),
+        ("(() => { const { url, process: { comm } } = r; return url + comm })()", "r.url + 'curl'"),
     ] {
         assert_eq!(judge(&format!("{expression} === {value}")), ALLOW, "{expression}");
     }
@@ -228,6 +243,45 @@ fn shows_each_request_and_not_the_one_before() {
     }
 }
 
+/// A process that has ended runs nothing; that is known. Not to know is another thing, and no
+/// decision may rest on it.
+#[test]
+fn a_program_that_cannot_be_found_out_fails_the_rule() {
+    for source in [
+        "r.process.exe === null",
+        "r.process.exe !== '/usr/bin/curl'",
+        "let exe = null; try { exe = r.process.exe } catch {} exe === null",
+        "try { JSON.stringify(r) } catch {} true",
+        "try { r.process.exe } catch {} ({allow: {max_tx_bytes: 1}})",
+        "console.log(r.process); true",
+    ] {
+        let mut engine = engine(source);
+        for (pid, decision) in [(UNKNOWN, threw()), (42, judge(source)), (UNKNOWN, threw())] {
+            let process = Some(Process { pid, uid: 1000, comm: "curl".to_owned() });
+            let decided = engine.decide(&RequestFacts { process, ..facts() });
+            assert_eq!(decided, decision, "{source}, process {pid}");
+        }
+    }
+    let process = Some(Process { pid: 43, uid: 1000, comm: "curl".to_owned() });
+    let ended = RequestFacts { process, ..facts() };
+    assert_eq!(engine("r.process.exe === null").decide(&ended), ALLOW);
+    // What a rule doesn't ask for can't fail it.
+    let process = Some(Process { pid: UNKNOWN, uid: 1000, comm: "curl".to_owned() });
+    let silent = RequestFacts { process, ..facts() };
+    assert_eq!(engine("r.process.comm === 'curl'").decide(&silent), ALLOW);
+}
+
+#[test]
+fn hosts_look_as_in_a_url() {
+    for host in ["127.0.0.1", "[2001:db8::1]", "xn--bcher-kva.example"] {
+        let authority = Authority::new(Host::parse(host).expect("a host"), 443);
+        let facts = RequestFacts { authority, query: None, ..facts() };
+        let source = "r.host + ' ' + r.url + ' ' + r.port";
+        let shown = format!("{host} https://{host}/repos/a b 443");
+        assert_eq!(engine(source).decide(&facts), deny(Some(&shown)));
+    }
+}
+
 #[test]
 fn keeps_text_as_it_is() {
     let mut engine = engine("r.path");
@@ -243,9 +297,15 @@ fn keeps_text_as_it_is() {
 fn the_request_cannot_be_changed() {
     for source in [
         "r.host = 'x'",
+        "r.url = 'x'",
+        "r.more = 'x'",
         "r = {}",
+        "globalThis.r = {}",
+        "delete globalThis.r",
         "delete r.host",
         "r.process.comm = 'x'",
+        "r.process.exe = 'x'",
+        "delete r.process.pid",
         "Object.defineProperty(r, 'host', {value: 'x'})",
         "Object.defineProperty(globalThis, 'r', {value: 1})",
         "Object.setPrototypeOf(r, {})",
@@ -271,8 +331,13 @@ fn no_state_is_carried_over() {
         "console",
         "console.log",
         "r",
-        "Object.getOwnPropertyDescriptor(r, 'host').get",
+        "r.process",
+        "Object.getOwnPropertyDescriptor(globalThis, 'r').get",
+        "Object.getOwnPropertyDescriptor(r, 'url').get",
+        "Object.getOwnPropertyDescriptor(r, 'requester_ip').get",
+        "Object.getOwnPropertyDescriptor(r, 'process').get",
         "Object.getOwnPropertyDescriptor(r, 'process').get.prototype ?? r",
+        "Object.getOwnPropertyDescriptor(r.process, 'exe').get",
         "Reflect",
         "Intl",
         "Symbol.iterator.constructor",
@@ -310,6 +375,30 @@ fn no_state_is_carried_over() {
 }
 
 #[test]
+fn everything_within_reach_is_frozen() {
+    let walk = "
+        const seen = new Set(), soft = [];
+        const waiting = [
+          ['r', r], ['process', r.process], ['global', globalThis], ['generator', function* () {}.prototype],
+          ['', Object.getPrototypeOf(async function* () {})], ['', Object.getPrototypeOf([].values())],
+        ];
+        while (waiting.length > 0) {
+          const [name, object] = waiting.pop();
+          if (Object(object) !== object || seen.has(object)) continue;
+          seen.add(object);
+          if (!Object.isFrozen(object) && name !== 'generator') soft.push(name);
+          waiting.push([name + '.__proto__', Object.getPrototypeOf(object)]);
+          for (const key of Reflect.ownKeys(object)) {
+            const { value, get, set } = Object.getOwnPropertyDescriptor(object, key);
+            const inner = name + '.' + String(key);
+            waiting.push([inner, value], [inner + '#get', get], [inner + '#set', set]);
+          }
+        }
+        soft.length === 0 && seen.size > 500 ? 'frozen' : seen.size + ' ' + soft.join()";
+    assert_eq!(judge(walk), deny(Some("frozen")));
+}
+
+#[test]
 fn no_state_is_carried_over_by_roundabout_ways() {
     for source in [
         // Setters that write into the engine.
@@ -327,6 +416,9 @@ fn no_state_is_carried_over_by_roundabout_ways() {
         "let own = r.path; let n = 1; (async () => { for (let i = 0; i < 100; i++) await 0; own = 'late' })(); own === '/repos/a b' ? '1' : '2'",
         // The registry of symbols.
         "const s = Symbol.for('n'); let n = 1; try { s.n = 1; n = s.n ? 2 : 1 } catch {} String(n)",
+        // An answer of one request for the next.
+        "let n = 1; try { n = r.kept ? 2 : 1; r.kept = r } catch {} String(n)",
+        "let n = 1; try { const old = r; r = { ...old, kept: true }; n = r.kept ? 2 : 1 } catch {} String(n)",
         // A template's strings are one object for the life of the code: frozen.
         "const t = (s => s)`x`; let n = 1; try { t.raw.n = 1; n = t.raw.n ? 2 : 1 } catch {} String(n)",
     ] {

@@ -1,28 +1,94 @@
 //! What a rule's answer means. Whatever isn't a proven allowance is a denial.
 
-use rquickjs::{Object, Result, Type, Value};
+use rquickjs::{Ctx, Result, Value};
 
-use super::sandbox::Kit;
+use super::object::{Class, Name, Ordinary};
 use crate::policy::{Decision, Denial, DenyReason, Limits};
 
-/// Reads the value of the rule's last expression; `None` when it proves nothing.
-///
-/// Objects are read by their own data properties alone, so no code of the rule runs here.
-///
-/// # Errors
-///
-/// When the engine fails, which means that it is out of memory.
-pub(super) fn read<'js>(value: &Value<'js>, kit: &Kit<'js>) -> Result<Option<Decision>> {
-    if let Some(allow) = value.as_bool() {
-        return Ok(Some(if allow { allowed(None) } else { denied(None) }));
+/// Reads answers. It belongs to one runtime.
+pub(super) struct Answers {
+    ordinary: Class,
+    allow: Name,
+    deny_message: Name,
+    max_tx_bytes: Name,
+}
+
+impl Answers {
+    /// Looks up the names that answers are made of.
+    ///
+    /// # Errors
+    ///
+    /// When the engine has no memory.
+    pub(super) fn new(ctx: &Ctx<'_>) -> Result<Self> {
+        Ok(Self {
+            ordinary: Class::ordinary(ctx)?,
+            allow: Name::new(ctx, "allow")?,
+            deny_message: Name::new(ctx, "deny_message")?,
+            max_tx_bytes: Name::new(ctx, "max_tx_bytes")?,
+        })
     }
-    if value.is_string() {
-        return Ok(Some(from_text(kit.text(value)?.trim())));
+
+    /// Reads the value of the rule's last expression; `None` when it proves nothing. `show`
+    /// gives the text of strings that UTF-8 can't.
+    ///
+    /// Objects are read by their own data properties alone, so no code of the rule runs here.
+    ///
+    /// # Errors
+    ///
+    /// When the engine fails, which means that it is out of memory.
+    pub(super) fn read<'js>(
+        &self,
+        value: &Value<'js>,
+        show: impl Fn(&Value<'js>) -> Result<String>,
+    ) -> Result<Option<Decision>> {
+        if let Some(allow) = value.as_bool() {
+            return Ok(Some(if allow { allowed(None) } else { denied(None) }));
+        }
+        if value.is_string() {
+            return Ok(Some(from_text(text(value, show)?.trim())));
+        }
+        // Arrays, functions, promises and errors are no such objects.
+        match Ordinary::of(value, self.ordinary) {
+            Some(object) => self.read_object(&object, show),
+            None => Ok(None),
+        }
     }
-    // Arrays, functions, promises, errors and proxies are types of their own.
-    match value.as_object() {
-        Some(object) if value.type_of() == Type::Object => from_object(object, kit),
-        _ => Ok(None),
+
+    fn read_object<'js>(
+        &self,
+        object: &Ordinary<'_, 'js>,
+        show: impl Fn(&Value<'js>) -> Result<String>,
+    ) -> Result<Option<Decision>> {
+        let allow = object.own(&self.allow)?;
+        let message = object.own(&self.deny_message)?;
+        let message = if message.is_string() { Some(text(&message, show)?) } else { None };
+        match (allow.as_bool(), message) {
+            (Some(true), _) => Ok(Some(allowed(None))),
+            (Some(false), message) => Ok(Some(denied(message))),
+            (None, Some(message)) if allow.is_undefined() => Ok(Some(denied(Some(message)))),
+            (None, _) => match Ordinary::of(&allow, self.ordinary) {
+                Some(limits) => self.read_limits(&limits),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// `{max_tx_bytes: N}` and nothing else: a limit that is not understood is not kept.
+    fn read_limits(&self, limits: &Ordinary<'_, '_>) -> Result<Option<Decision>> {
+        if limits.size()? != 1 {
+            return Ok(None);
+        }
+        let bytes = limits.own(&self.max_tx_bytes)?.as_number();
+        Ok(bytes.and_then(whole).map(|bytes| allowed(Some(bytes))))
+    }
+}
+
+/// The text of a string; halves of surrogate pairs become U+FFFD.
+fn text<'js>(string: &Value<'js>, show: impl Fn(&Value<'js>) -> Result<String>) -> Result<String> {
+    match string.as_string().map(|string| string.to_string()) {
+        Some(Ok(text)) => Ok(text),
+        // Not UTF-8, or no memory; which of them, this tells.
+        Some(Err(_)) | None => show(string),
     }
 }
 
@@ -32,31 +98,6 @@ fn from_text(text: &str) -> Decision {
         "false" | "" => denied(None),
         message => denied(Some(message.to_owned())),
     }
-}
-
-fn from_object<'js>(object: &Object<'js>, kit: &Kit<'js>) -> Result<Option<Decision>> {
-    let allow = kit.own(object, "allow")?;
-    let message = kit.own(object, "deny_message")?;
-    let message = if message.is_string() { Some(kit.text(&message)?) } else { None };
-    match (allow.as_bool(), message) {
-        (Some(true), _) => Ok(Some(allowed(None))),
-        (Some(false), message) => Ok(Some(denied(message))),
-        (None, Some(message)) if allow.is_undefined() => Ok(Some(denied(Some(message)))),
-        (None, _) if allow.type_of() == Type::Object => match allow.as_object() {
-            Some(limits) => from_limits(limits, kit),
-            None => Ok(None),
-        },
-        (None, _) => Ok(None),
-    }
-}
-
-/// `{max_tx_bytes: N}` and nothing else: a limit that is not understood is not kept.
-fn from_limits<'js>(limits: &Object<'js>, kit: &Kit<'js>) -> Result<Option<Decision>> {
-    if kit.size(limits)? != 1 {
-        return Ok(None);
-    }
-    let bytes = kit.own(limits, "max_tx_bytes")?.as_number();
-    Ok(bytes.and_then(whole).map(|bytes| allowed(Some(bytes))))
 }
 
 /// A number that is exactly a count.

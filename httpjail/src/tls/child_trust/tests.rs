@@ -54,7 +54,8 @@ fn everybody_may_read_the_files_and_nothing_unfinished_is_left() {
     let mut names = Vec::new();
     for entry in fs::read_dir(installed.directory.path()).unwrap() {
         let entry = entry.unwrap();
-        assert_eq!(entry.metadata().unwrap().mode() & 0o7777, 0o644);
+        let found = entry.metadata().unwrap();
+        assert_eq!(found.mode() & 0o7777, if found.is_dir() { 0o755 } else { 0o644 });
         names.push(entry.file_name().into_string().unwrap());
     }
     names.sort_unstable();

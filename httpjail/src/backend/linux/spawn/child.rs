@@ -90,6 +90,7 @@ impl Orders<'_> {
         // SAFETY: this process was forked and does nothing but what is here.
         unsafe { self.guards.command_line.replace() };
         self.guards.view.make()?;
+        self.guards.stand_ins.make()?;
         drop_openers()?;
         if let Some(credentials) = &self.credentials {
             credentials.assume()?;

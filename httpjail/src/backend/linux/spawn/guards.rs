@@ -1,13 +1,18 @@
 //! What is around the command besides its cgroup, planned before the clone.
 
-use super::{SpawnError, cmdline::CommandLine, landlock, seccomp::Filter, view::View};
+use std::path::PathBuf;
 
-/// What the child puts up, in the order of [`super::child::Orders`].
+use super::{
+    SpawnError, cmdline::CommandLine, landlock, seccomp::Filter, stand_ins::StandIns, view::View,
+};
+
+/// What the child puts up, in this order.
 #[derive(Debug)]
 pub(super) struct Guards {
     /// Whose arguments must not show as init's.
     pub(super) command_line: CommandLine,
     pub(super) view: View,
+    pub(super) stand_ins: StandIns,
     /// Whether there is Landlock to be used.
     pub(super) landlock: bool,
     pub(super) filter: Filter,
@@ -16,7 +21,10 @@ pub(super) struct Guards {
 impl Guards {
     /// Looks at the machine and the kernel. All guards are put up or nothing is run, but for
     /// Landlock's, which kernels before 6.12 lack.
-    pub(super) fn plan() -> Result<Self, SpawnError> {
+    pub(super) fn plan(
+        folders: &[(PathBuf, PathBuf)],
+        files: &[(PathBuf, PathBuf)],
+    ) -> Result<Self, SpawnError> {
         let landlock = landlock::is_there();
         if !landlock {
             tracing::info!("no Landlock scopes here: abstract Unix sockets outside can be reached");
@@ -24,6 +32,7 @@ impl Guards {
         Ok(Self {
             command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
             view: View::plan().map_err(SpawnError::View)?,
+            stand_ins: StandIns::plan(folders, files),
             landlock,
             filter: Filter::new(),
         })

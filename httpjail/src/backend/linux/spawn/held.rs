@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::process::ExitStatusExt,
     },
+    path::PathBuf,
     process::ExitStatus,
 };
 
@@ -47,6 +48,10 @@ pub struct SpawnPlan<'a> {
     pub identity: Option<&'a Identity>,
     /// The signals it starts with.
     pub signals: Signals,
+    /// Folders whose files it sees in other folders, beside what is there.
+    pub folders: &'a [(PathBuf, PathBuf)],
+    /// Files that it sees in the place of others.
+    pub files: &'a [(PathBuf, PathBuf)],
 }
 
 /// The jail's init, in its cgroup, before the command: it waits until the jail is armed (P4). Dropped, it ends without having run anything.
@@ -100,7 +105,7 @@ pub(super) fn spawn_by(
     let gate_reader = moved_up(gate_reader.into())?;
     let report_writer = moved_up(report_writer.into())?;
     let status_writer = moved_up(status_writer.into())?;
-    let guards = Guards::plan()?;
+    let guards = Guards::plan(plan.folders, plan.files)?;
     let mut stack = vec![0; init::STACK];
     let orders = Orders {
         image: &mut image,

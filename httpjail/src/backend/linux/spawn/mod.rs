@@ -25,6 +25,7 @@ mod landlock;
 mod mounts;
 mod seccomp;
 mod signals;
+mod stand_ins;
 mod stdio;
 mod view;
 

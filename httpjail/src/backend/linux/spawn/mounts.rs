@@ -70,7 +70,7 @@ fn mounted(result: Result<(), Failure>) -> Result<bool, Failure> {
 }
 
 /// mount_setattr(2), Linux 5.12: this mount, and with `AT_RECURSIVE` those below it.
-fn make_read_only(path: &CStr, flags: libc::c_int) -> Result<(), Failure> {
+pub(super) fn make_read_only(path: &CStr, flags: libc::c_int) -> Result<(), Failure> {
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_RDONLY,
         attr_clr: 0,
@@ -98,9 +98,20 @@ fn mount(
     kind: Option<&CStr>,
     flags: libc::c_ulong,
 ) -> Result<(), Failure> {
+    mount_with(source, target, kind, flags, None)
+}
+
+/// mount(2).
+pub(super) fn mount_with(
+    source: Option<&CStr>,
+    target: &CStr,
+    kind: Option<&CStr>,
+    flags: libc::c_ulong,
+    data: Option<&CStr>,
+) -> Result<(), Failure> {
     let pointer = |text: Option<&CStr>| text.map_or(ptr::null(), CStr::as_ptr);
+    let (source, kind, data) = (pointer(source), pointer(kind), pointer(data));
     // SAFETY: all strings are NUL-terminated and outlive the call; null means none.
-    let result =
-        unsafe { libc::mount(pointer(source), target.as_ptr(), pointer(kind), flags, ptr::null()) };
+    let result = unsafe { libc::mount(source, target.as_ptr(), kind, flags, data.cast()) };
     check(Step::Mount, result.into())
 }

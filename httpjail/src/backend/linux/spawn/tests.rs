@@ -50,6 +50,8 @@ impl Fixture {
             cgroup: self.cgroup.fd(),
             identity: None,
             signals: Signals::capture(),
+            folders: &[],
+            files: &[],
         }
     }
 

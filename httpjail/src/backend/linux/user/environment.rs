@@ -36,17 +36,32 @@ const SUDO_VARIABLES: [&str; 4] = ["SUDO_COMMAND", "SUDO_GID", "SUDO_UID", "SUDO
 /// below the host's search domains first.
 const RESOLVER: (&str, &str) = ("RES_OPTIONS", "timeout:2 attempts:1 ndots:0");
 
+/// What the caller wants of single variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// These stay, whatever is usually taken out.
+    pub keep: Vec<OsString>,
+    /// These are taken out. They win.
+    pub unset: Vec<OsString>,
+}
+
 /// Builds the command's environment of the one inherited, the variables of the run, which win,
 /// and those that name the user it runs as (sudo leaves them as they were or sets them to root,
-/// by its configuration).
+/// by its configuration); `wishes` come last.
 pub fn child_environment(
     inherited: impl IntoIterator<Item = (OsString, OsString)>,
     run: impl IntoIterator<Item = (OsString, OsString)>,
     identity: Option<&Identity>,
+    wishes: &Wishes,
 ) -> Vec<(OsString, OsString)> {
     let mut environment: BTreeMap<_, _> = inherited.into_iter().collect();
+    let kept: Vec<_> = wishes
+        .keep
+        .iter()
+        .filter_map(|name| environment.get(name).map(|value| (name.clone(), value.clone())))
+        .collect();
     environment.retain(|name, _| {
-        let kept = !is_proxy_variable(name);
+        let kept = !is_proxy_variable(name) || wishes.keep.contains(name);
         if !kept {
             debug!(?name, "the command doesn't get this proxy setting");
         }
@@ -63,6 +78,10 @@ pub fn child_environment(
         environment.insert("USER".into(), identity.name().into());
     }
     environment.extend(run);
+    environment.extend(kept);
+    for name in &wishes.unset {
+        environment.remove(name);
+    }
     environment.into_iter().collect()
 }
 
@@ -140,7 +159,8 @@ mod tests {
             ),
         ];
         for (case, inherited, run, identity, expected) in table {
-            let built = child_environment(owned(inherited), owned(run), identity);
+            let built =
+                child_environment(owned(inherited), owned(run), identity, &Wishes::default());
             let expected = [owned(expected), owned(&[RESOLVER])].concat();
             let expected: BTreeMap<_, _> = expected.into_iter().collect();
             assert_eq!(built, Vec::from_iter(expected), "{case}");
@@ -150,13 +170,25 @@ mod tests {
     #[test]
     fn the_caller_s_resolver_options_stay() {
         let callers = owned(&[("RES_OPTIONS", "use-vc")]);
-        assert_eq!(child_environment(callers.clone(), [], None), callers);
+        assert_eq!(child_environment(callers.clone(), [], None, &Wishes::default()), callers);
+    }
+
+    #[test]
+    fn wishes_win() {
+        let inherited = owned(&[("A", "1"), ("B", "2"), ("HTTPS_PROXY", "p"), ("CA", "mine")]);
+        let run = owned(&[("CA", "the run's"), ("TRUST", "x")]);
+        let wishes = Wishes {
+            keep: vec!["HTTPS_PROXY".into(), "CA".into(), "ABSENT".into(), "B".into()],
+            unset: vec!["B".into(), "TRUST".into(), "RES_OPTIONS".into()],
+        };
+        let expected = owned(&[("A", "1"), ("CA", "mine"), ("HTTPS_PROXY", "p")]);
+        assert_eq!(child_environment(inherited, run, None, &wishes), expected);
     }
 
     #[test]
     fn keeps_values_that_are_not_text() {
         use std::os::unix::ffi::OsStringExt;
         let odd = (OsString::from("ODD"), OsString::from_vec(vec![0xff, 0xfe]));
-        assert!(child_environment([odd.clone()], [], None).contains(&odd));
+        assert!(child_environment([odd.clone()], [], None, &Wishes::default()).contains(&odd));
     }
 }

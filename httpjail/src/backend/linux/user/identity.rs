@@ -1,21 +1,16 @@
-//! The user who called sudo: the command runs as that user, not as root.
+//! Whom the command runs as: the user who called sudo, or one that was named.
 
 use std::{
     env,
-    ffi::{CStr, CString, OsStr, OsString},
+    ffi::{CString, OsStr, OsString},
     io,
-    mem::MaybeUninit,
-    os::unix::ffi::OsStringExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
-    ptr,
 };
 
 use rustix::process::geteuid;
 
-use super::groups;
-
-/// Grows the buffer for a passwd entry up to here; a longer entry is damaged.
-const LONGEST_ENTRY: usize = 1 << 20;
+use super::{groups, passwd::Entry};
 
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +34,14 @@ pub enum UserError {
         /// What it holds; empty when it isn't set.
         value: OsString,
     },
+    /// There is no such user.
+    #[error("find the user {0:?}")]
+    Unknown(OsString),
     /// The user database doesn't answer.
-    #[error("look up user {uid}")]
+    #[error("look up the user {user}")]
     Lookup {
-        /// The user.
-        uid: libc::uid_t,
+        /// The user's name or id.
+        user: String,
         /// Why.
         #[source]
         source: io::Error,
@@ -71,6 +69,19 @@ pub fn invoking_user() -> Result<Option<Identity>, UserError> {
     }
 }
 
+/// Whom the command runs as: `user` where one was named, else [`invoking_user`]. `None`: who runs
+/// this process.
+///
+/// # Errors
+///
+/// When the user can't be told; the command must not be run then.
+pub fn of_command(user: Option<&OsStr>) -> Result<Option<Identity>, UserError> {
+    match user {
+        Some(user) => Identity::named(user).map(|identity| Some(identity).filter(|it| it.uid != 0)),
+        None => invoking_user(),
+    }
+}
+
 impl Identity {
     /// The user `uid` with the primary group `gid`, and the rest from the system's databases. A
     /// user whom they don't know has no other groups and no home.
@@ -79,22 +90,47 @@ impl Identity {
     ///
     /// When a database doesn't answer.
     pub fn look_up(uid: libc::uid_t, gid: libc::gid_t) -> Result<Self, UserError> {
-        let Some(entry) = Entry::of(uid).map_err(|source| UserError::Lookup { uid, source })?
-        else {
-            return Ok(Self {
+        let failed = |source| UserError::Lookup { user: uid.to_string(), source };
+        match Entry::by_uid(uid).map_err(failed)? {
+            Some(entry) => Self::from_entry(Entry { uid, gid, ..entry }),
+            None => Ok(Self {
                 uid,
                 gid,
                 groups: vec![gid],
                 name: uid.to_string().into(),
                 home: "/".into(),
                 shell: "/bin/sh".into(),
-            });
-        };
-        let groups = groups::of(&entry.name, gid).ok_or(UserError::Groups { uid })?;
+            }),
+        }
+    }
+
+    /// The user of this name, else of this id. An id that the system's databases don't know is its
+    /// own group's id, too.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such user, or a database doesn't answer.
+    pub fn named(user: &OsStr) -> Result<Self, UserError> {
+        let failed = |source| UserError::Lookup { user: user.to_string_lossy().into(), source };
+        let unknown = || UserError::Unknown(user.to_owned());
+        let name = CString::new(user.as_bytes()).map_err(|_| unknown())?;
+        if let Some(entry) = Entry::by_name(&name).map_err(failed)? {
+            return Self::from_entry(entry);
+        }
+        let uid = parse_id("the user", user.to_owned()).map_err(|_| unknown())?;
+        match Entry::by_uid(uid).map_err(failed)? {
+            Some(entry) => Self::from_entry(entry),
+            None => Self::look_up(uid, uid),
+        }
+    }
+
+    fn from_entry(entry: Entry) -> Result<Self, UserError> {
+        let Entry { uid, gid, name, home, shell } = entry;
+        let groups = groups::of(&name, gid).ok_or(UserError::Groups { uid })?;
         let groups = groups::without_openers(groups, gid);
         let path = |text: CString| PathBuf::from(OsString::from_vec(text.into_bytes()));
-        let name = OsString::from_vec(entry.name.into_bytes());
-        Ok(Self { uid, gid, groups, name, home: path(entry.home), shell: path(entry.shell) })
+        let name = OsString::from_vec(name.into_bytes());
+        Ok(Self { uid, gid, groups, name, home: path(home), shell: path(shell) })
     }
 
     /// The user id.
@@ -164,53 +200,6 @@ fn parse_id(variable: &'static str, value: OsString) -> Result<u32, UserError> {
     }
 }
 
-/// What is needed of a line of the passwd database.
-struct Entry {
-    name: CString,
-    home: CString,
-    shell: CString,
-}
-
-impl Entry {
-    fn of(uid: libc::uid_t) -> io::Result<Option<Self>> {
-        let mut buffer: Vec<libc::c_char> = vec![0; 1024];
-        loop {
-            let mut entry = MaybeUninit::<libc::passwd>::uninit();
-            let mut found = ptr::null_mut();
-            // SAFETY: all pointers are valid for the call, the buffer for its length.
-            let result = unsafe {
-                let (start, length) = (buffer.as_mut_ptr(), buffer.len());
-                libc::getpwuid_r(uid, entry.as_mut_ptr(), start, length, &raw mut found)
-            };
-            match result {
-                // How "no such user" is told differs: null alone, or one of these.
-                0 | libc::ENOENT | libc::ESRCH if found.is_null() => return Ok(None),
-                // SAFETY: a result that isn't null means that the entry was written, and that
-                // its strings are in the buffer, which lives until they are copied.
-                0 => return Ok(Some(unsafe { Self::copy(entry.assume_init_ref()) })),
-                libc::ERANGE if buffer.len() < LONGEST_ENTRY => buffer.resize(buffer.len() * 2, 0),
-                libc::EINTR => {}
-                error => return Err(io::Error::from_raw_os_error(error)),
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The entry's pointers must be null or lead to NUL-terminated strings.
-    unsafe fn copy(entry: &libc::passwd) -> Self {
-        let text = |start: *const libc::c_char| match start.is_null() {
-            true => CString::default(),
-            // SAFETY: the caller keeps the promise.
-            false => unsafe { CStr::from_ptr(start) }.to_owned(),
-        };
-        let (name, home) = (text(entry.pw_name), text(entry.pw_dir));
-        // passwd(5): an empty shell means /bin/sh.
-        let shell = Some(text(entry.pw_shell)).filter(|shell| !shell.is_empty());
-        Self { name, home, shell: shell.unwrap_or_else(|| c"/bin/sh".into()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +239,18 @@ mod tests {
         assert_eq!(root.name(), "root");
         assert_eq!(root.home(), Path::new("/root"));
         assert!(root.groups().contains(&0));
+    }
+
+    #[test]
+    fn finds_a_user_by_name_or_by_id() {
+        let nobody = Identity::named(OsStr::new("nobody")).unwrap();
+        assert_eq!(Identity::named(OsStr::new(&nobody.uid().to_string())).unwrap(), nobody);
+        let nameless = Identity::named(OsStr::new("3999999999")).unwrap();
+        assert_eq!((nameless.uid(), nameless.gid()), (3_999_999_999, 3_999_999_999));
+        for unknown in ["", "no such user", "-1", "4294967295", "a\0b"] {
+            let error = Identity::named(OsStr::new(unknown)).unwrap_err();
+            assert!(matches!(error, UserError::Unknown(_)), "{unknown:?}: {error}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@ mod as_user;
 mod environment;
 mod groups;
 mod identity;
+mod passwd;
 
 pub(crate) use as_user::as_user;
-pub use environment::child_environment;
-pub use identity::{Identity, UserError, invoking_user};
+pub use environment::{Wishes, child_environment};
+pub use identity::{Identity, UserError, invoking_user, of_command};

@@ -1,0 +1,109 @@
+//! The README's commands do what it says.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use httpjail_tests::{Finished, Lab, programs};
+
+/// Programs that the README jails, as scripts that ask for what they are used for there.
+const COMMANDS: &[(&str, &str)] = &[
+    (
+        "git",
+        "for url in https://github.com/x/y/info/refs https://example.test/; do
+            curl -sS -o /dev/null -w '%{http_code} ' $url
+        done",
+    ),
+    (
+        "my-agent",
+        "for method in GET POST; do
+            curl -sS -o /dev/null -w '%{http_code} ' -X $method https://api.github.com/user
+        done",
+    ),
+    ("npm", "curl -sS -o /dev/null -w '%{http_code} ' https://example.test/left-pad"),
+    (
+        "pip",
+        "head -c 9999 /dev/zero > body
+        curl -sS -o /dev/null -w '%{http_code} ' https://pypi.org/simple/requests/
+        curl -sS -o /dev/null -w '%{http_code} ' --data-binary @body https://pypi.org/legacy/
+        curl -sS https://example.test/",
+    ),
+];
+
+/// The README's indented blocks of shell commands that begin with `start`.
+fn block(start: &str) -> String {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).expect("there is a README");
+    let mut blocks = readme.split("\n```\n").filter(|block| block.starts_with(start));
+    blocks.next().expect(start).trim_start_matches("$ ").to_owned()
+}
+
+/// Runs a command of the README: `httpjail` is the one under test, the lab's authority is the
+/// system's, and root needs no `sudo`.
+fn run(lab: &Lab, command: &str) -> Finished {
+    let bin = lab.home().join("bin");
+    fs::create_dir_all(&bin).expect("the lab's home is writable");
+    for (name, script) in COMMANDS {
+        let path = bin.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("the lab's home is writable");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is our own");
+    }
+    let script = format!(
+        "PATH={}:$PATH\nsudo() {{ \"$@\"; }}\nhttpjail() {{ {} \"$@\"; }}\n\
+         export SSL_CERT_FILE={}\n{command}",
+        bin.display(),
+        programs::httpjail().display(),
+        lab.ca_file().display(),
+    );
+    lab.outside().sh(&script)
+}
+
+#[test]
+fn the_first_command_lets_out_github_alone() {
+    let lab = Lab::new();
+    let (github, other) = (lab.origin("github.com"), lab.origin("example.test"));
+    let finished = run(&lab, &block("$ httpjail --js")).exits(0);
+    assert_eq!(finished.stdout, "200 403 ");
+    assert_eq!((github.seen().len(), other.seen().len()), (1, 0));
+    lab.assert_clean();
+}
+
+#[test]
+fn the_agent_reads_and_never_writes() {
+    let lab = Lab::new();
+    let api = lab.origin("api.github.com");
+    let finished = run(&lab, &block("sudo httpjail --js \"r.host === 'api.github.com'")).exits(0);
+    assert_eq!(finished.stdout, "200 403 ");
+    assert_eq!(api.seen().len(), 1);
+    lab.assert_clean();
+}
+
+#[test]
+fn the_log_has_a_line_for_each_request() {
+    let lab = Lab::new();
+    let _origin = lab.origin("example.test");
+    let finished = run(&lab, &block("sudo httpjail --js \"true\" --request-log")).exits(0);
+    assert_eq!(finished.stdout, "200 ");
+    let log = fs::read_to_string(lab.home().join("requests.log")).expect("a log");
+    assert_eq!(log.lines().count(), 1);
+    assert!(log.ends_with(" + GET https://example.test/left-pad\n"), "{log}");
+    lab.assert_clean();
+}
+
+#[test]
+fn the_command_is_told_why_and_limited() {
+    let lab = Lab::new();
+    let (index, other) = (lab.origin("pypi.org"), lab.origin("example.test"));
+    let finished = run(&lab, &block("sudo httpjail --js \"\n")).exits(0);
+    let told = "Request blocked by httpjail\nexample.test is not a package index";
+    assert_eq!(finished.stdout.trim_end(), format!("200 413 {told}"));
+    assert_eq!((index.seen().len(), other.seen().len()), (1, 0));
+    lab.assert_clean();
+}
+
+#[test]
+fn the_doctor_is_content() {
+    let lab = Lab::new();
+    run(&lab, &block("sudo httpjail doctor")).exits(0);
+    lab.assert_clean();
+}
