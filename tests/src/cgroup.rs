@@ -68,8 +68,7 @@ impl Cgroup {
     /// When it is gone.
     #[must_use]
     pub fn is_populated(&self) -> bool {
-        let events = fs::read_to_string(self.path.join("cgroup.events"));
-        events.expect("the cgroup is there").contains("populated 1")
+        is_populated(&self.path)
     }
 
     /// Waits until no process is in it or below it.
@@ -77,15 +76,7 @@ impl Cgroup {
     /// # Panics
     /// After [`DEADLINE`].
     pub fn wait_until_empty(&self) {
-        let deadline = Instant::now() + DEADLINE;
-        let events = fs::File::open(self.path.join("cgroup.events")).expect("the cgroup is there");
-        while self.is_populated() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "processes are left in {}", self.path.display());
-            let mut fds = [PollFd::new(&events, PollFlags::PRI)];
-            let left = Timespec::try_from(left).expect("a deadline of seconds");
-            poll(&mut fds, Some(&left)).expect("cgroup.events can be polled");
-        }
+        wait_until_empty(&self.path);
     }
 
     /// Every cgroup below it, deepest first.
@@ -108,6 +99,27 @@ impl Drop for Cgroup {
         let failed: Vec<_> = folders.filter(|folder| remove(folder).is_err()).collect();
         assert!(failed.is_empty() || std::thread::panicking(), "cgroups are left: {failed:?}");
     }
+}
+
+/// Waits until no process is in a cgroup or below it.
+///
+/// # Panics
+/// After [`DEADLINE`].
+pub fn wait_until_empty(cgroup: &Path) {
+    let deadline = Instant::now() + DEADLINE;
+    let events = fs::File::open(cgroup.join("cgroup.events")).expect("the cgroup is there");
+    while is_populated(cgroup) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "processes are left in {}", cgroup.display());
+        let mut fds = [PollFd::new(&events, PollFlags::PRI)];
+        let left = Timespec::try_from(left).expect("a deadline of seconds");
+        poll(&mut fds, Some(&left)).expect("cgroup.events can be polled");
+    }
+}
+
+fn is_populated(cgroup: &Path) -> bool {
+    let events = fs::read_to_string(cgroup.join("cgroup.events"));
+    events.expect("the cgroup is there").contains("populated 1")
 }
 
 /// Where cgroup2 is mounted: on a hybrid hierarchy beside the old controllers.

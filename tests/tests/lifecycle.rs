@@ -153,6 +153,18 @@ fn removes_the_parents_when_told_to_remove_all() {
     lab.assert_clean();
 }
 
+/// What is cloned from such a cgroup into another one is killed at birth (Linux 6.18).
+#[test]
+fn starts_from_a_cgroup_that_was_once_killed() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    lab.cgroup().kill();
+    let script = "curl -sS -o /dev/null -w '%{http_code}' http://a.test/; exit 3";
+    assert_eq!(lab.outside().sh(script).exits(3).stdout, "200", "without a jail");
+    assert_eq!(lab.jail().sh(script).exits(3).stdout, "403");
+    lab.assert_clean();
+}
+
 /// As in a container, whose processes see their own cgroup as the root of all.
 #[test]
 fn judges_in_a_cgroup_namespace() {
@@ -194,6 +206,27 @@ fn ends_the_jail_when_its_proxy_dies() {
     let lab = Lab::new();
     let jail = lab.jail().start_probe(["hang"]);
     jail.line("hanging");
+    kill_process(proxy_of(&jail), Signal::KILL).expect("a living process");
+    jail.finish().exits(125);
+    lab.assert_clean();
+}
+
+#[test]
+fn ends_every_process_when_the_supervisor_dies_and_the_proxy_cannot_help() {
+    let lab = Lab::new();
+    let jail = start_stubborn(&lab);
+    let cgroup = lab.jails().pop().expect("a living jail has a cgroup");
+    let proxy = proxy_of(&jail);
+    kill_process(proxy, Signal::STOP).expect("a living process");
+    jail.signal(Signal::KILL);
+    httpjail_tests::cgroup::wait_until_empty(&cgroup);
+    kill_process(proxy, Signal::KILL).expect("a stopped process");
+    assert_eq!(jail.finish().signal, Some(9));
+    lab.cgroup().wait_until_empty();
+}
+
+/// The supervisor's child that isn't in the jail.
+fn proxy_of(jail: &Running) -> Pid {
     let in_jail = |pid: &str| {
         let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
         cgroup.expect("a living process").contains("/jail-")
@@ -202,8 +235,5 @@ fn ends_the_jail_when_its_proxy_dies() {
     let children = std::fs::read_to_string(children).expect("a living process");
     let proxies: Vec<_> = children.split_whitespace().filter(|pid| !in_jail(pid)).collect();
     assert_eq!(proxies.len(), 1, "the supervisor's children: {children}");
-    let proxy = Pid::from_raw(proxies[0].parse().expect("a number")).expect("not 0");
-    kill_process(proxy, Signal::KILL).expect("a living process");
-    jail.finish().exits(125);
-    lab.assert_clean();
+    Pid::from_raw(proxies[0].parse().expect("a number")).expect("not 0")
 }

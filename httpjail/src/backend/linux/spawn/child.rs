@@ -7,16 +7,13 @@ use std::os::fd::RawFd;
 use super::{
     capabilities::drop_openers,
     clone::Entry,
-    cmdline::CommandLine,
     credentials::Credentials,
     error::{Failure, Step},
+    guards::Guards,
     image::Image,
     init::Init,
     landlock,
-    seccomp::Filter,
     signals::Signals,
-    stand_ins::StandIns,
-    view::View,
 };
 
 /// Where the child keeps its end of the gate.
@@ -35,13 +32,7 @@ pub(super) struct Orders<'a> {
     pub(super) image: &'a mut Image,
     pub(super) credentials: Option<Credentials<'a>>,
     pub(super) signals: &'a Signals,
-    pub(super) view: &'a View,
-    pub(super) stand_ins: &'a StandIns,
-    /// Whether there is Landlock to be used.
-    pub(super) landlock: bool,
-    pub(super) filter: &'a Filter,
-    /// Whose arguments must not show as init's.
-    pub(super) command_line: CommandLine,
+    pub(super) guards: &'a Guards,
     /// Where the command's process begins to run.
     pub(super) stack: &'a mut [u8],
     /// The cgroup's directory.
@@ -50,7 +41,7 @@ pub(super) struct Orders<'a> {
     pub(super) gate: RawFd,
     /// Write end: a [`Failure`], or nothing when the command runs.
     pub(super) report: RawFd,
-    /// Write end: how the command ended.
+    /// Write end: a byte when all is ready, then how the command ended.
     pub(super) status: RawFd,
 }
 
@@ -64,6 +55,8 @@ impl Orders<'_> {
         let mut report = self.report;
         // SAFETY: the caller keeps the promise.
         let done = unsafe { self.strip(entry, &mut report) }.and_then(|()| {
+            // SAFETY: a valid buffer of one. A parent that is gone closes the gate, too.
+            unsafe { libc::write(STATUS, b"r".as_ptr().cast(), 1) };
             if !gate_opens() {
                 return Ok(());
             }
@@ -95,9 +88,9 @@ impl Orders<'_> {
         *report = REPORT;
         self.signals.forget_handlers();
         // SAFETY: this process was forked and does nothing but what is here.
-        unsafe { self.command_line.replace() };
-        self.view.make()?;
-        self.stand_ins.make()?;
+        unsafe { self.guards.command_line.replace() };
+        self.guards.view.make()?;
+        self.guards.stand_ins.make()?;
         drop_openers()?;
         if let Some(credentials) = &self.credentials {
             credentials.assume()?;
@@ -109,10 +102,10 @@ impl Orders<'_> {
         check(Step::HideInit, hidden.into())?;
         // A change of user clears the wish, so it stands after it.
         follow_parent()?;
-        if self.landlock {
+        if self.guards.landlock {
             landlock::enter_domain()?;
         }
-        self.filter.install()
+        self.guards.filter.install()
     }
 
     /// Leaves the child with 0 to 2, and its pipes, which close at the exec (P5).

@@ -51,7 +51,7 @@ pub(super) unsafe fn clone_into(cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
     match unsafe { clone3_into(cgroup) } {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
             // SAFETY: the caller keeps the promise.
-            unsafe { fork() }
+            unsafe { fork(cgroup) }
         }
         outcome => outcome,
     }
@@ -81,10 +81,12 @@ pub(super) unsafe fn clone3_into(cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
     }
 }
 
+/// Leaves it to the child to enter the cgroup.
+///
 /// # Safety
 ///
 /// See [`clone_into`].
-pub(super) unsafe fn fork() -> io::Result<Cloned> {
+pub(super) unsafe fn fork(_cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
     // The raw call, not libc's fork: that one runs atfork handlers, which may take locks.
     // SAFETY: a null stack and no CLONE_VM: the child gets a copy of this one.
     let result = unsafe {

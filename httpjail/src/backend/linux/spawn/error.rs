@@ -37,6 +37,9 @@ pub enum SpawnError {
     /// No process can be made; `EPERM` without CAP_SYS_ADMIN, which namespaces take.
     #[error("make a process with namespaces of its own in the jail's cgroup")]
     Clone(#[source] io::Error),
+    /// Somebody killed the jail's init before it was ready.
+    #[error("keep the command's process alive: it was killed before it was ready")]
+    Killed,
     /// The child failed on its way to the command.
     #[error("{step} in the command's process")]
     Child {

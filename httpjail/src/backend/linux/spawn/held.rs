@@ -19,17 +19,14 @@ use rustix::{
 use super::{
     SpawnError,
     child::Orders,
-    clone::{Cloned, clone_into},
-    cmdline::CommandLine,
+    clone::{Cloned, clone_into, fork},
     credentials::Credentials,
     error::Failure,
+    guards::Guards,
     image::Image,
-    init, landlock,
-    seccomp::Filter,
+    init,
     signals::{AllBlocked, Signals},
-    stand_ins::StandIns,
     stdio,
-    view::View,
 };
 use crate::backend::linux::user::Identity;
 
@@ -72,7 +69,7 @@ pub struct HeldChild {
 pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
-    /// Read end: the command's wait status, then the end. Without a status init was killed.
+    /// Read end: a byte when init is ready, the command's wait status, the end. Without a status init was killed.
     status: io::PipeReader,
 }
 
@@ -87,15 +84,20 @@ pub struct Child {
 ///
 /// When the plan can't be carried out as it is; nothing is left then.
 pub fn spawn(plan: SpawnPlan<'_>) -> Result<HeldChild, SpawnError> {
-    spawn_by(plan, clone_into)
+    stdio::check()?;
+    match spawn_by(plan, clone_into) {
+        // Linux 6.18 does so to what is cloned into a cgroup out of one that was once emptied by
+        // `cgroup.kill`; it compares the one's count of kills to the other's.
+        Err(SpawnError::Killed) => spawn_by(plan, fork),
+        outcome => outcome,
+    }
 }
 
-/// [`spawn`], with the way to clone as an argument for the tests.
+/// [`spawn`] by one way to clone.
 pub(super) fn spawn_by(
     plan: SpawnPlan<'_>,
     clone: unsafe fn(BorrowedFd<'_>) -> io::Result<Cloned>,
 ) -> Result<HeldChild, SpawnError> {
-    stdio::check()?;
     let mut image = Image::new(plan.command, plan.args, plan.environment)?;
     let (gate_reader, gate) = io::pipe().map_err(SpawnError::Pipe)?;
     let (report, report_writer) = io::pipe().map_err(SpawnError::Pipe)?;
@@ -103,15 +105,7 @@ pub(super) fn spawn_by(
     let gate_reader = moved_up(gate_reader.into())?;
     let report_writer = moved_up(report_writer.into())?;
     let status_writer = moved_up(status_writer.into())?;
-    let view = View::plan().map_err(SpawnError::View)?;
-    let stand_ins = StandIns::plan(plan.folders, plan.files);
-    let landlock = landlock::is_there();
-    if !landlock {
-        tracing::info!(
-            "this kernel has no Landlock scopes (Linux 6.12): abstract Unix sockets of programs outside can be reached"
-        );
-    }
-    let filter = Filter::new();
+    let guards = Guards::plan(plan.folders, plan.files)?;
     let mut stack = vec![0; init::STACK];
     let orders = Orders {
         image: &mut image,
@@ -121,11 +115,7 @@ pub(super) fn spawn_by(
             groups: identity.groups(),
         }),
         signals: &plan.signals,
-        view: &view,
-        stand_ins: &stand_ins,
-        landlock,
-        filter: &filter,
-        command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
+        guards: &guards,
         stack: &mut stack,
         cgroup: plan.cgroup.as_raw_fd(),
         gate: gate_reader.as_raw_fd(),
@@ -141,13 +131,17 @@ pub(super) fn spawn_by(
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop(blocked);
-    Ok(HeldChild {
+    // The pipes' ends have to be the child's alone, so that its death is their end.
+    drop((gate_reader, report_writer, status_writer));
+    let mut held = HeldChild {
         pid,
         child: Some(Child { pid, pidfd, status }),
         gate: Some(gate),
         report,
         command: plan.command.to_owned(),
-    })
+    };
+    held.await_readiness()?;
+    Ok(held)
 }
 
 impl HeldChild {
@@ -174,6 +168,20 @@ impl HeldChild {
             return Err(failure.into_error(std::mem::take(&mut self.command)));
         }
         Ok(self.child.take().expect("only release and drop take the child out"))
+    }
+
+    /// Waits until init has done all that it does before it waits for the word.
+    fn await_readiness(&mut self) -> Result<(), SpawnError> {
+        let child = self.child.as_mut().expect("only release and drop take the child out");
+        match child.status.read_exact(&mut [0]) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let command = std::mem::take(&mut self.command);
+                let failure = self.failure()?;
+                Err(failure.map_or(SpawnError::Killed, |failure| failure.into_error(command)))
+            }
+            Err(error) => Err(SpawnError::Pipe(error)),
+        }
     }
 
     /// Reads the report to its end, which comes with the exec or the child's death.

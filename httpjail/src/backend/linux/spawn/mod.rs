@@ -17,6 +17,7 @@ mod clone;
 mod cmdline;
 mod credentials;
 mod error;
+mod guards;
 mod held;
 mod image;
 mod init;

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd},
+        fd::{AsFd, AsRawFd},
         unix::{fs::PermissionsExt, process::ExitStatusExt},
     },
     path::PathBuf,
@@ -14,11 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 use tempfile::TempDir;
 
-use super::{
-    clone::{self, Cloned},
-    held::spawn_by,
-    *,
-};
+use super::{clone::fork, held::spawn_by, *};
 use crate::backend::linux::{
     testing::{TestCgroup, wait_until_empty},
     user::Identity,
@@ -101,16 +97,6 @@ impl Fixture {
     }
 }
 
-/// The way that is left where the kernel or a container refuses `clone3`.
-///
-/// # Safety
-///
-/// See [`clone::clone_into`].
-unsafe fn fork(_cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
-    // SAFETY: the caller keeps the promise.
-    unsafe { clone::fork() }
-}
-
 fn cgroup_of(pid: &str) -> PathBuf {
     let lines = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let path = lines.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
@@ -143,8 +129,7 @@ fn a_child_that_cannot_enter_the_cgroup_runs_nothing() {
     let args = ["-c".into(), "echo ran >$OUTPUT".into()];
     let mut plan = fixture.plan("sh", &args);
     plan.cgroup = wrong.as_fd();
-    let held = spawn_by(plan, fork).unwrap();
-    let error = held.release().unwrap_err();
+    let error = spawn_by(plan, fork).unwrap_err();
     assert!(matches!(error, SpawnError::Child { step: Step::EnterCgroup, .. }), "{error}");
     assert!(!fixture.output_path().exists());
 }

@@ -74,7 +74,7 @@ impl View {
     ///
     /// When `/proc` can't be read.
     pub(super) fn plan() -> io::Result<Self> {
-        // The clone copies the namespaces of this thread. Paths are bytes, and daemons choose their sockets' names.
+        // The clone copies this thread's namespaces. Paths are bytes: daemons choose their names.
         let mounts = fs::read("/proc/thread-self/mountinfo")?;
         let sockets = fs::read("/proc/thread-self/net/unix")?;
         Ok(Self::of(&mounts, &sockets, is_socket))
