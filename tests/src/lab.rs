@@ -124,7 +124,13 @@ impl Lab {
             let listener = tokio::net::TcpListener::from_std(listener).expect("pollable");
             self.servers.spawn(async move {
                 while let Ok((mut client, _)) = listener.accept().await {
-                    drop(client.write_all(format!("{BANNER}\r\n").as_bytes()).await);
+                    tokio::spawn(async move {
+                        drop(client.write_all(format!("{BANNER}\r\n").as_bytes()).await);
+                        drop(client.shutdown().await);
+                        // Closed with something unread, the connection would be reset, and the
+                        // client might lose the banner.
+                        drop(tokio::io::copy(&mut client, &mut tokio::io::sink()).await);
+                    });
                 }
             });
             address
