@@ -1,6 +1,7 @@
 //! Rules that fail deny, within their budget, and don't spoil the next request.
 
 use httpjail_tests::{Finished, Lab};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 const TWO: &str = "for path in /bad /good; do
     curl -sS -o /dev/null -w '%{http_code} ' http://a.test$path; done";
@@ -133,6 +134,28 @@ fn knows_the_process_behind_a_request() {
         lab.jail().as_user().js(rule).sh("curl -sS -o /dev/null -w '%{http_code}' http://a.test/
          wget -q -O /dev/null http://a.test/; echo \" $?\"");
     assert_eq!(jailed.stdout, "200 8\n", "{jailed:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn denies_what_rests_on_a_process_that_cannot_be_looked_up() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let ask = "ask() { curl -sS -o /dev/null -w '%{http_code} ' http://a.test$1; }; ask /asked; ask /free";
+    assert_eq!(lab.outside().sh(ask).exits(0).stdout, "200 200 ");
+    let rule = "r.path === '/free' || r.process.exe !== '/nowhere'";
+    let script = format!("{ask}; echo ready; read go; ask /asked; ask /free; echo done");
+    let mut jail = lab.jail().js(rule).start(["sh", "-c", &script]);
+    jail.line("ready");
+    // The supervisor can't answer now.
+    jail.signal(Signal::STOP);
+    let pid = Pid::from_raw(jail.pid().cast_signed()).expect("a process has a number");
+    waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT).expect("it stops");
+    jail.write("go\n");
+    jail.line("done");
+    jail.signal(Signal::CONT);
+    let jailed = jail.finish().exits(0);
+    assert_eq!(jailed.stdout, "200 200 ready\n403 200 done\n", "{jailed:?}");
     lab.assert_clean();
 }
 
