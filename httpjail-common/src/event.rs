@@ -27,11 +27,13 @@ pub enum RefuseReason {
     NoMemory = 9,
     /// The cgroup has no entry: its jail isn't armed any more, or never was.
     NoJail = 10,
+    /// Nothing of the jail's own listens where its proxy or stub did.
+    NoServer = 11,
 }
 
 impl RefuseReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Protocol,
         Self::Udp,
         Self::BoundDevice,
@@ -43,6 +45,7 @@ impl RefuseReason {
         Self::Inbound,
         Self::NoMemory,
         Self::NoJail,
+        Self::NoServer,
     ];
 
     /// A short name for logs.
@@ -59,6 +62,7 @@ impl RefuseReason {
             Self::Inbound => "inbound",
             Self::NoMemory => "no-memory",
             Self::NoJail => "no-jail",
+            Self::NoServer => "no-server",
         }
     }
 }

@@ -82,6 +82,8 @@ pub struct SocketNote {
     /// Who sent it there.
     pub caller: Caller,
     course: u32,
+    proven: u32,
+    _pad: u32,
 }
 
 impl SocketNote {
@@ -90,7 +92,26 @@ impl SocketNote {
     pub const fn made_in(jail: u64) -> Self {
         let target = Target { addr: Addr::from_words([0; 4]), port: 0 };
         let caller = Caller { pid: 0, uid: 0, comm: [0; COMM_LEN] };
-        Self { maker: jail, target, caller, course: 0 }
+        Self { maker: jail, target, caller, course: 0, proven: 0, _pad: 0 }
+    }
+
+    /// Notes that the socket's connection, between these ports, was seen to end in a socket of
+    /// the jail's own proxy.
+    #[inline(always)]
+    pub const fn prove(&mut self, near: u32, far: u32) {
+        self.proven = near << 16 | far;
+    }
+
+    /// Whether that was seen of the connection between these ports.
+    #[inline(always)]
+    pub const fn is_proven(&self, near: u32, far: u32) -> bool {
+        self.proven != 0 && self.proven == near << 16 | far
+    }
+
+    /// Forgets what was seen: the socket's connection is over, or a new one begins.
+    #[inline(always)]
+    pub const fn unprove(&mut self) {
+        self.proven = 0;
     }
 
     /// How its traffic goes.
@@ -111,5 +132,21 @@ impl SocketNote {
             Course::Proxy => 1,
             Course::Dns => 2,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_of_one_connection() {
+        let mut note = SocketNote::made_in(7);
+        assert!(!note.is_proven(0, 0), "nothing was seen yet");
+        note.prove(40000, 443);
+        assert!(note.is_proven(40000, 443));
+        assert!(!note.is_proven(40001, 443) && !note.is_proven(40000, 444));
+        note.unprove();
+        assert!(!note.is_proven(40000, 443));
     }
 }

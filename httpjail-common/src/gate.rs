@@ -101,8 +101,8 @@ pub const fn route(
     }
 }
 
-/// Whether a packet's far end is the jail's own proxy or stub: nothing else listens on these
-/// ports of the very address 127.0.0.1 or `::1` while the proxy lives.
+/// Whether an address is where the jail's own proxy or stub listens. Whether it is they who listen
+/// there is another question: anybody can when they are dead.
 #[inline(always)]
 pub const fn is_endpoint(jail: &JailEntry, transport: Transport, addr: Addr, port: u32) -> bool {
     if port == 0 {

@@ -16,7 +16,7 @@ const _: () = {
     assert!(size_of::<Target>() == 20);
     assert!(size_of::<FlowKey>() == 40 && offset_of!(FlowKey, port) == 32);
     assert!(size_of::<FlowEntry>() == 44 && offset_of!(FlowEntry, caller) == 20);
-    assert!(size_of::<SocketNote>() == 56 && offset_of!(SocketNote, target) == 8);
+    assert!(size_of::<SocketNote>() == 64 && offset_of!(SocketNote, target) == 8);
     assert!(size_of::<JailEntry>() == 16);
     assert!(size_of::<LocalKey>() == 24);
     assert!(size_of::<Refusals>() == 8 * crate::event::REASONS);

@@ -4,6 +4,8 @@
 pub const JAILS: &str = "JAILS";
 /// Map: [`crate::flow::FlowKey`] → [`crate::flow::FlowEntry`].
 pub const FLOWS: &str = "FLOWS";
+/// Socket storage of the proxy's and the stub's sockets: the id of the jail that they serve.
+pub const SERVERS: &str = "SERVERS";
 /// Map: jail id → [`crate::event::Refusals`].
 pub const REFUSALS: &str = "REFUSALS";
 /// Map: [`crate::jail::LocalKey`] → one byte.

@@ -39,16 +39,33 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> Result<(), Refused> {
     }
     match gate::route(&jail.entry, transport, target.addr, target.port).map_err(refuse)? {
         Route::Proxy(addr, port) => {
+            prove(ctx, jail.id, transport, Target { addr, port })?;
             set(note, target, Course::Proxy);
             ctx::set_target(ctx, family, addr, port);
         }
         Route::Dns(addr, port) => {
+            prove(ctx, jail.id, transport, Target { addr, port })?;
             set(note, target, Course::Dns);
             ctx::set_target(ctx, family, addr, port);
         }
-        Route::AtStub => {}
+        Route::AtStub => prove(ctx, jail.id, transport, target)?,
     }
     Ok(())
+}
+
+/// Refuses at once what the packet hooks would drop: the jail's proxy or stub is dead.
+#[inline(always)]
+pub fn prove(
+    ctx: &SockAddrContext,
+    jail: u64,
+    transport: Transport,
+    at: Target,
+) -> Result<(), Refused> {
+    if local::is_served(ctx, jail, transport, at) {
+        Ok(())
+    } else {
+        Err(Refused { jail, reason: RefuseReason::NoServer })
+    }
 }
 
 /// Notes where the socket goes and who sent it there.
@@ -61,6 +78,7 @@ pub fn set(note: *mut SocketNote, target: Target, course: Course) {
         (*note).target = target;
         (*note).caller = caller;
         (*note).set_course(course);
+        (*note).unprove();
     }
 }
 

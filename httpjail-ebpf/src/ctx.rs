@@ -6,7 +6,7 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::{
-    bindings::{bpf_sock, bpf_sock_addr},
+    bindings::{__sk_buff, BPF_TCP_LISTEN, bpf_sock, bpf_sock_addr},
     programs::SockAddrContext,
 };
 use httpjail_common::{addr::Addr, flow::Target};
@@ -87,6 +87,20 @@ pub fn socket(ctx: &SockAddrContext) -> *mut bpf_sock {
 pub fn is_bound_to_device(sk: *mut bpf_sock) -> bool {
     // SAFETY: `sk` comes from a context and was checked for null.
     unsafe { addr_of!((*sk).bound_dev_if).read_volatile() != 0 }
+}
+
+/// Whether a TCP socket waits for connections instead of being one.
+#[inline(always)]
+pub fn is_listener(sk: *mut bpf_sock) -> bool {
+    // SAFETY: as in `is_bound_to_device`.
+    unsafe { addr_of!((*sk).state).read_volatile() == BPF_TCP_LISTEN }
+}
+
+/// The socket that sends or gets a packet.
+#[inline(always)]
+pub fn socket_of_packet(skb: *mut __sk_buff) -> *mut bpf_sock {
+    // SAFETY: the context of a cgroup_skb program; `sk` is a pointer field of it.
+    unsafe { addr_of!((*skb).__bindgen_anon_2.sk).read_volatile() }
 }
 
 /// The local end of a socket as far as it is bound: address (all zero: any) and port.

@@ -4,7 +4,7 @@
 use aya_ebpf::programs::SockAddrContext;
 use httpjail_common::{
     event::RefuseReason,
-    flow::Course,
+    flow::{Course, Target},
     gate::{self, Route, Transport},
 };
 
@@ -42,11 +42,12 @@ pub fn send(ctx: &SockAddrContext, family: Family) -> Result<(), Refused> {
     }
     match gate::route(&jail.entry, Transport::Udp, target.addr, target.port).map_err(refuse)? {
         Route::Dns(addr, port) => {
+            connect::prove(ctx, jail.id, Transport::Udp, Target { addr, port })?;
             connect::set(note, target, Course::Dns);
             ctx::set_target(ctx, family, addr, port);
             Ok(())
         }
-        Route::AtStub => Ok(()),
+        Route::AtStub => connect::prove(ctx, jail.id, Transport::Udp, target),
         // `route` sends no datagram to the proxy.
         Route::Proxy(..) => Err(refuse(RefuseReason::Udp)),
     }

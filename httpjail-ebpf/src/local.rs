@@ -1,4 +1,4 @@
-//! Sockets of the same jail: what they say to each other over lo passes untouched.
+//! The sockets at the other end: those of the same jail, and those of its proxy and stub.
 
 use core::ptr;
 
@@ -20,7 +20,7 @@ use httpjail_common::{
 
 use crate::{
     ctx, emit,
-    maps::{LOCALS, NOTES},
+    maps::{LOCALS, NOTES, SERVERS},
 };
 
 /// Looks a socket up that would receive a packet from `from` to `to`.
@@ -123,4 +123,32 @@ pub fn note(sk: *mut bpf_sock) -> Option<*mut SocketNote> {
     };
     let note = note.cast::<SocketNote>();
     if note.is_null() { None } else { Some(note) }
+}
+
+/// Whether what listens at `at` is the jail's own proxy or stub, and not somebody who took the
+/// port when they were dead.
+#[inline(always)]
+pub fn is_served(ctx: &SockAddrContext, jail: u64, transport: Transport, at: Target) -> bool {
+    // Port 0 has no connections: only the listener is found, and not what is left of an earlier
+    // connection from the caller's port.
+    let peer = lookup(ctx.as_ptr(), transport, Target { addr: at.addr, port: 0 }, at);
+    if peer.is_null() {
+        return false;
+    }
+    let is_served = serves(peer, jail);
+    release(peer);
+    is_served
+}
+
+/// Whether a socket is of the jail's proxy or stub: one that the supervisor marked, or that was
+/// accepted by such a one.
+#[inline(always)]
+pub fn serves(sk: *mut bpf_sock, jail: u64) -> bool {
+    // SAFETY: a referenced socket; no initial value is given.
+    let served = unsafe {
+        let servers = ptr::from_ref(&SERVERS).cast_mut().cast();
+        bpf_sk_storage_get(servers, sk.cast(), ptr::null_mut(), 0).cast::<u64>()
+    };
+    // SAFETY: the storage of a referenced socket, written once before the jail was armed.
+    !served.is_null() && unsafe { *served } == jail
 }

@@ -1,7 +1,9 @@
 //! The maps: the only place that declares any. All are shared by all jails and keyed by jail.
 
+use core::ptr;
+
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type},
     btf_maps::{HashMap, LruHashMap, SkStorage},
     macros::btf_map,
 };
@@ -36,3 +38,34 @@ pub static LOCALS: LruHashMap<LocalKey, u8, MAX_LOCALS> = LruHashMap::new();
 /// What each jailed socket carries.
 #[btf_map]
 pub static NOTES: SkStorage<SocketNote> = SkStorage::new();
+
+/// What the proxy's and the stub's sockets carry: the id of the jail that they serve. Written by
+/// the supervisor only. The kernel copies it to every connection that such a socket accepts.
+#[btf_map]
+pub static SERVERS: InheritedStorage<u64> = InheritedStorage::new();
+
+/// Socket storage that accepted sockets inherit, in the form that the loader reads: each number
+/// is the length of an array. (aya's [`SkStorage`] leaves accepted sockets out.)
+#[repr(C)]
+pub struct InheritedStorage<T> {
+    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: the pointers are types for the loader; nothing follows them.
+unsafe impl<T> Sync for InheritedStorage<T> {}
+
+impl<T> InheritedStorage<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}

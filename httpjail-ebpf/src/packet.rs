@@ -7,11 +7,12 @@ use aya_ebpf::{EbpfContext, bindings::__sk_buff, programs::SkBuffContext};
 use httpjail_common::{
     addr::Addr,
     event::RefuseReason,
-    flow::Target,
-    gate::{self, Transport},
+    flow::{SocketNote, Target},
+    gate::Transport,
 };
 
 use crate::{
+    ctx,
     emit::{NO_JAIL, Refused},
     jail::{self, Jail},
     local,
@@ -31,6 +32,8 @@ struct Ends {
     transport: Transport,
     from: Target,
     to: Target,
+    /// A TCP packet that opens a connection, or takes part in it.
+    syn: bool,
     /// A TCP packet that opens a connection.
     opens: bool,
 }
@@ -39,9 +42,6 @@ struct Ends {
 #[inline(always)]
 pub fn egress(ctx: &SkBuffContext) -> Result<(), Refused> {
     let (jail, ends) = inspect(ctx)?;
-    if gate::is_endpoint(&jail.entry, ends.transport, ends.to.addr, ends.to.port) {
-        return Ok(());
-    }
     between(ctx, &jail, &ends, ends.from, ends.to, RefuseReason::Stranger)
 }
 
@@ -49,14 +49,12 @@ pub fn egress(ctx: &SkBuffContext) -> Result<(), Refused> {
 #[inline(always)]
 pub fn ingress(ctx: &SkBuffContext) -> Result<(), Refused> {
     let (jail, ends) = inspect(ctx)?;
-    if gate::is_endpoint(&jail.entry, ends.transport, ends.from.addr, ends.from.port) {
-        return Ok(());
-    }
     // The sender is the socket that an answer to this packet would reach.
     between(ctx, &jail, &ends, ends.to, ends.from, RefuseReason::Inbound)
 }
 
-/// Passes what goes between sockets of one jail.
+/// Passes what goes between the jail's socket at `near` and, at `far`, the jail's proxy or stub or
+/// another socket of the jail. A port proves nothing: whoever outlives the proxy can bind its.
 ///
 /// Where no socket is found, a TCP packet that doesn't open a connection passes: its other end
 /// is in TIME-WAIT or closed, and only the kernel answers. The connection itself was judged by
@@ -75,16 +73,44 @@ fn between(
     if ends.to.addr.is_scoped() {
         return Err(refused);
     }
-    let peer = local::lookup(ctx.as_ptr(), ends.transport, near, far);
+    let note = connection(ctx, ends);
+    // SAFETY: the storage of the packet's socket.
+    if note.is_some_and(|note| unsafe { (*note).is_proven(near.port, far.port) }) {
+        return Ok(());
+    }
+    let mut peer = local::lookup(ctx.as_ptr(), ends.transport, near, far);
+    if peer.is_null() && ends.opens {
+        // An earlier connection between these ends may be in TIME-WAIT; its listener gets this.
+        peer = local::lookup(ctx.as_ptr(), ends.transport, Target { port: 0, ..near }, far);
+    }
     if peer.is_null() {
         return match ends.transport {
             Transport::Tcp if !ends.opens => Ok(()),
             Transport::Tcp | Transport::Udp => Err(refused),
         };
     }
-    let is_ours = jail::holds(jail.id, peer);
+    let serves = local::serves(peer, jail.id);
+    if serves
+        && !ctx::is_listener(peer)
+        && let Some(note) = note
+    {
+        // SAFETY: as above; whoever races writes the same.
+        unsafe { (*note).prove(near.port, far.port) };
+    }
+    let is_ours = serves || jail::holds(jail.id, peer);
     local::release(peer);
     if is_ours { Ok(()) } else { Err(refused) }
+}
+
+/// The note of the packet's socket, where what was proven of one packet holds for the next: on a
+/// TCP connection, whose far end can't change while it lasts. A SYN may belong to another one.
+#[inline(always)]
+fn connection(ctx: &SkBuffContext, ends: &Ends) -> Option<*mut SocketNote> {
+    if ends.transport == Transport::Tcp && !ends.syn {
+        local::note(ctx::socket_of_packet(ctx.skb.skb))
+    } else {
+        None
+    }
 }
 
 /// The packet's jail and ends, if it is a plain TCP or UDP packet on lo.
@@ -139,17 +165,15 @@ fn ends(ctx: &SkBuffContext, protocol: u8, from: Addr, to: Addr, header: usize) 
     let transport = Transport::of(protocol.into())?;
     let source: u16 = ctx.load(header).ok()?;
     let destination: u16 = ctx.load(header + 2).ok()?;
-    let opens = match transport {
-        Transport::Tcp => {
-            let flags: u8 = ctx.load(header + 13).ok()?;
-            flags & (SYN | ACK) == SYN
-        }
-        Transport::Udp => false,
+    let flags: u8 = match transport {
+        Transport::Tcp => ctx.load(header + 13).ok()?,
+        Transport::Udp => 0,
     };
     Some(Ends {
         transport,
         from: Target { addr: from, port: u16::from_be(source).into() },
         to: Target { addr: to, port: u16::from_be(destination).into() },
-        opens,
+        syn: flags & SYN != 0,
+        opens: flags & (SYN | ACK) == SYN,
     })
 }

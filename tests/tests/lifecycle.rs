@@ -1,6 +1,6 @@
 //! Jails beside each other, and what is left of one however it ends: nothing.
 
-use httpjail_tests::{Lab, Running, programs};
+use httpjail_tests::{Invocation, Lab, Running, programs};
 use rustix::process::{Pid, Signal, kill_process};
 
 const JAILS: usize = 20;
@@ -38,17 +38,17 @@ fn start_numbered(lab: &Lab, number: usize) -> Running {
 }
 
 /// A jail with a process in a session of its own, out of reach of the command's end.
-fn start_stubborn(lab: &Lab) -> Running {
+fn start_stubborn(invocation: &Invocation<'_>) -> Running {
     let script = "(trap '' TERM HUP INT; setsid sleep 1000) > /dev/null 2>&1 < /dev/null &
         echo ready; exec sleep 1000";
-    let jail = lab.jail().js("true").start(["sh", "-c", script]);
+    let jail = invocation.start(["sh", "-c", script]);
     jail.line("ready");
     jail
 }
 
 /// Kills the supervisor, the hard way, and waits for the jail's processes to end.
 fn kill_supervisor(lab: &Lab) {
-    let jail = start_stubborn(lab);
+    let jail = start_stubborn(&lab.jail().js("true"));
     jail.signal(Signal::KILL);
     let killed = jail.finish();
     assert_eq!(killed.signal, Some(9), "{killed:?}");
@@ -72,7 +72,7 @@ fn leaves_a_dead_supervisors_jail_without_network() {
     acts.iter().for_each(|act| drop(lab.outside().probe(*act).exits(0)));
     let before = lab.frames().len();
     assert!(before > 0, "without a jail the acts get out");
-    let jail = start_stubborn(&lab);
+    let jail = start_stubborn(&lab.jail().js("true"));
     let cgroup = lab.jails().pop().expect("a living jail has a cgroup");
     jail.signal(Signal::KILL);
     jail.finish();
@@ -214,7 +214,7 @@ fn ends_the_jail_when_its_proxy_dies() {
 #[test]
 fn ends_every_process_when_the_supervisor_dies_and_the_proxy_cannot_help() {
     let lab = Lab::new();
-    let jail = start_stubborn(&lab);
+    let jail = start_stubborn(&lab.jail().js("true"));
     let cgroup = lab.jails().pop().expect("a living jail has a cgroup");
     let proxy = proxy_of(&jail);
     kill_process(proxy, Signal::STOP).expect("a living process");
@@ -225,7 +225,7 @@ fn ends_every_process_when_the_supervisor_dies_and_the_proxy_cannot_help() {
     lab.cgroup().wait_until_empty();
 }
 
-/// The supervisor's child that isn't in the jail.
+/// The proxy of a jail: the one child of the supervisor that isn't in the jail.
 fn proxy_of(jail: &Running) -> Pid {
     let in_jail = |pid: &str| {
         let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
@@ -236,4 +236,55 @@ fn proxy_of(jail: &Running) -> Pid {
     let proxies: Vec<_> = children.split_whitespace().filter(|pid| !in_jail(pid)).collect();
     assert_eq!(proxies.len(), 1, "the supervisor's children: {children}");
     Pid::from_raw(proxies[0].parse().expect("a number")).expect("not 0")
+}
+
+/// Nobody is left to end the jail then, and its map entry still names the ports. (Secluded, so
+/// that no other test's run sweeps it meanwhile.)
+#[test]
+fn gives_nothing_to_who_takes_a_dead_proxys_ports() {
+    let lab = Lab::new();
+    let jail = start_stubborn(&lab.jail().secluded().js("true"));
+    let cgroup = lab.jails().pop().expect("a living jail has a cgroup");
+    let list = |kind: &str| {
+        let command =
+            format!("ss -Hnl{kind} '( src 127.0.0.1 or src [::1] )' | awk '{{print $4}}'");
+        let listed = lab.outside().sh(&command).exits(0).stdout;
+        listed.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (proxy, stub) = (list("t"), list("u"));
+    assert_eq!((proxy.len(), stub.len()), (2, 2), "{proxy:?} {stub:?}");
+    let role = proxy_of(&jail);
+    // Stopped, it can't see the supervisor die and end the jail.
+    kill_process(role, Signal::STOP).expect("a living process");
+    jail.signal(Signal::KILL);
+    kill_process(role, Signal::KILL).expect("a living process");
+    jail.finish();
+    assert!(lab.jails().contains(&cgroup), "the jail has outlived both");
+
+    for address in &proxy {
+        let stranger = lab.outside().start_probe(["listen", address]);
+        stranger.line("listening");
+        let twin = lab.outside().probe(["tcp", address, "--mark", "hello\n"]).exits(0);
+        assert!(twin.stdout.contains("hello from the listener"), "{twin:?}");
+        for target in ["45.67.89.2:80", "[2a0f:9400:7777::2]:80", address] {
+            let act = ["tcp", target, "--mark", "secret\n"];
+            let report = lab.outside().in_cgroup(&cgroup).probe(act).exits(0).report();
+            assert_eq!(report["errno"], 1, "{target}: EPERM at once: {report}");
+        }
+        assert_eq!(stranger.finish().exits(0).report()["seen"]["accepted"], 1, "the twin's alone");
+    }
+    for address in &stub {
+        let stranger = lab.outside().start_probe(["listen-udp", address]);
+        stranger.line("listening");
+        lab.outside().probe(["udp-send-to", address, "--mark", "hello"]).exits(0);
+        for act in ["udp-send-to", "udp-connect"] {
+            for target in ["45.67.89.2:53", "[2a0f:9400:7777::2]:53", address] {
+                let act = [act, target, "--mark", "secret"];
+                let report = lab.outside().in_cgroup(&cgroup).probe(act).exits(0).report();
+                assert_eq!(report["errno"], 1, "{target}: EPERM at once: {report}");
+            }
+        }
+        assert_eq!(stranger.finish().exits(0).report()["seen"]["accepted"], 1, "the twin's alone");
+    }
+    assert_eq!(lab.frames().len(), 0, "packets got out");
 }

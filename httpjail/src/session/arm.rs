@@ -15,6 +15,7 @@ use super::{
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
     run_dir::RunDir,
+    servers::Servers,
 };
 use crate::{
     backend::linux::{
@@ -31,7 +32,7 @@ use crate::{
     upstream::{Options, PrivateAccess},
 };
 
-/// How long the proxy may take until it listens: a key, a certificate, four sockets.
+/// How long the proxy may take until it reports: a key and a certificate.
 const PROXY_START: Duration = Duration::from_secs(10);
 
 /// The plan is sound on this machine; nothing has been made.
@@ -78,12 +79,16 @@ impl Planned {
         let run_dir = RunDir::create().map_err(SessionError::RunDir)?;
         let parent = Parent::ensure(&self.hierarchy)?;
         let jail = Jail::make(&parent, &run_dir)?;
+        let servers = Servers::bind().map_err(SessionError::Proxy)?;
+        let endpoints = servers.endpoints().map_err(SessionError::Proxy)?;
+        jail.mark(&servers).map_err(SessionError::Jail)?;
         let (log, log_owner) = self.log.map_or((None, None), |log| (Some(log.file), log.owner));
         let (inspect, asks) = Channel::pair().map_err(SessionError::Proxy)?;
         let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
         let role = ProxyRole {
             control: listens,
             inspect: asks,
+            servers,
             kill_switch: jail.kill_switch()?,
             log,
             rules: self.plan.rules,
@@ -115,7 +120,7 @@ impl Planned {
             folders: &trust.stores().folders,
             files: &trust.stores().files,
         })?;
-        jail.arm(&ready).map_err(SessionError::Jail)?;
+        jail.arm(endpoints).map_err(SessionError::Jail)?;
         Ok(Armed {
             command,
             up: Up {

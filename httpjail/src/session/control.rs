@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use crate::policy::ProcessInspector;
 
-/// Largest message: a PEM certificate and four ports fit many times.
+/// Largest message: a PEM certificate and a path fit in it.
 const MESSAGE_MAX: usize = 16 * 1024;
 /// How long the proxy waits for the supervisor to look a program up. The supervisor only reads
 /// two files of `/proc`; a stopped one must not stop decisions.
@@ -86,47 +86,23 @@ impl AsFd for Channel {
     }
 }
 
-/// The proxy's first and only report: it listens.
+/// The proxy's first and only report: it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ready {
-    /// TCP ports of the proxy on 127.0.0.1 and, where there is IPv6, on `::1`.
-    pub(super) proxy: Ports,
-    /// UDP ports of the DNS stub, likewise.
-    pub(super) dns: Ports,
     /// The certificate of this run's CA.
     pub(super) ca_pem: String,
 }
 
-/// A port on each loopback address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ports {
-    /// On 127.0.0.1.
-    pub(super) v4: u16,
-    /// On `::1`; `None` where the machine has no IPv6.
-    pub(super) v6: Option<u16>,
-}
-
 impl Ready {
-    /// The message as bytes: four ports, big-endian, zero for none, then the certificate.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let ports =
-            [self.proxy.v4, self.proxy.v6.unwrap_or(0), self.dns.v4, self.dns.v6.unwrap_or(0)];
-        let mut message: Vec<u8> = ports.iter().flat_map(|port| port.to_be_bytes()).collect();
-        message.extend_from_slice(self.ca_pem.as_bytes());
-        message
+    /// The message as bytes.
+    pub(super) fn encode(&self) -> &[u8] {
+        self.ca_pem.as_bytes()
     }
 
-    /// Reads the message back. `None` when it is cut or no certificate is in it.
+    /// Reads the message back. `None` when no certificate is in it: the proxy is dead.
     pub(super) fn decode(message: &[u8]) -> Option<Self> {
-        let (ports, pem) = message.split_at_checked(8)?;
-        let port = |at: usize| Some(u16::from_be_bytes([*ports.get(at)?, *ports.get(at + 1)?]));
-        let some = |port: u16| (port != 0).then_some(port);
-        let ca_pem = str::from_utf8(pem).ok().filter(|pem| !pem.is_empty())?.to_owned();
-        Some(Self {
-            proxy: Ports { v4: some(port(0)?)?, v6: some(port(2)?) },
-            dns: Ports { v4: some(port(4)?)?, v6: some(port(6)?) },
-            ca_pem,
-        })
+        let ca_pem = str::from_utf8(message).ok().filter(|pem| !pem.is_empty())?.to_owned();
+        Some(Self { ca_pem })
     }
 }
 
@@ -245,27 +221,17 @@ fn has_ended(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    fn ready() -> Ready {
-        Ready {
-            proxy: Ports { v4: 8080, v6: Some(8081) },
-            dns: Ports { v4: 5300, v6: None },
-            ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
-        }
-    }
-
     #[test]
     fn ready_survives_the_channel() {
+        let ready = Ready { ca_pem: "-----BEGIN CERTIFICATE-----".to_owned() };
         let (ours, theirs) = Channel::pair().unwrap();
-        theirs.send(&ready().encode()).unwrap();
-        assert_eq!(Ready::decode(&ours.receive().unwrap()), Some(ready()));
+        theirs.send(ready.encode()).unwrap();
+        assert_eq!(Ready::decode(&ours.receive().unwrap()), Some(ready));
     }
 
     #[test]
-    fn a_cut_report_is_no_report() {
-        let whole = ready().encode();
-        for length in 0..=8 {
-            assert_eq!(Ready::decode(&whole[..length]), None, "{length} bytes");
-        }
+    fn an_empty_report_is_no_report() {
+        assert_eq!(Ready::decode(b""), None);
     }
 
     #[test]

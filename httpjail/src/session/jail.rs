@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, time::Duration};
 
-use super::{SessionError, control::Ready, reap::JAIL_PREFIX, run_dir::RunDir};
+use super::{SessionError, reap::JAIL_PREFIX, run_dir::RunDir, servers::Servers};
 use crate::backend::linux::{Endpoints, JailId, Maps, cgroup::CgroupDir, parent::Parent};
 
 /// How long killed processes may take to go.
@@ -56,18 +56,21 @@ impl Jail {
         File::options().write(true).open(path).map_err(SessionError::Jail)
     }
 
+    /// Marks the sockets as those of the jail's proxy and stub.
+    ///
+    /// # Errors
+    ///
+    /// When one can't be marked.
+    pub(super) fn mark(&self, servers: &Servers) -> io::Result<()> {
+        servers.sockets().try_for_each(|socket| self.maps.mark_server(self.id, socket))
+    }
+
     /// Gives the jail its way to the proxy and the stub, and no other.
     ///
     /// # Errors
     ///
     /// When the entry can't be written.
-    pub(super) fn arm(&self, ready: &Ready) -> io::Result<()> {
-        let endpoints = Endpoints {
-            proxy_v4: ready.proxy.v4,
-            proxy_v6: ready.proxy.v6,
-            dns_v4: ready.dns.v4,
-            dns_v6: ready.dns.v6,
-        };
+    pub(super) fn arm(&self, endpoints: Endpoints) -> io::Result<()> {
         self.maps.arm(self.id, endpoints)
     }
 

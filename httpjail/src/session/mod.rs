@@ -14,6 +14,7 @@ mod proxy_role;
 mod reap;
 mod run;
 mod run_dir;
+mod servers;
 mod supervise;
 
 pub use error::SessionError;

@@ -40,7 +40,7 @@ impl Proxy {
         Ok(Self { role: forked, control, reaped: false })
     }
 
-    /// Waits for the proxy's report that it listens.
+    /// Waits for the proxy's report that it serves.
     ///
     /// # Errors
     ///
@@ -50,9 +50,8 @@ impl Proxy {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let report = self.control.receive()?;
-        Ready::decode(&report).ok_or_else(|| {
-            io::Error::other("it ended before it listened; its own message is above")
-        })
+        Ready::decode(&report)
+            .ok_or_else(|| io::Error::other("it ended before it served; its own message is above"))
     }
 
     /// Lets it write its last records, and reaps it.

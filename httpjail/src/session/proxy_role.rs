@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io::{self, Write},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     os::fd::{AsFd, AsRawFd, RawFd},
     path::PathBuf,
     pin::Pin,
@@ -14,7 +14,10 @@ use std::{
     thread,
 };
 
-use super::control::{Channel, Ports, Ready, RemoteInspector};
+use super::{
+    control::{Channel, Ready, RemoteInspector},
+    servers::Servers,
+};
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
@@ -38,6 +41,8 @@ pub(super) struct ProxyRole {
     pub(super) control: Channel,
     /// Questions about processes.
     pub(super) inspect: Channel,
+    /// The sockets to serve, marked as the jail's.
+    pub(super) servers: Servers,
     /// The jail's `cgroup.kill`, to end the jail when the supervisor is dead.
     pub(super) kill_switch: File,
     /// The request log.
@@ -59,6 +64,7 @@ impl ProxyRole {
             self.kill_switch.as_raw_fd(),
             self.flows.as_fd().as_raw_fd(),
         ];
+        fds.extend(self.servers.descriptors());
         fds.extend(self.log.as_ref().map(|log| log.as_fd().as_raw_fd()));
         fds
     }
@@ -74,14 +80,14 @@ impl ProxyRole {
         }
     }
 
-    /// Listens, reports, serves until the supervisor says stop, and writes the last records.
+    /// Makes the authority, reports, serves until the supervisor says stop, and writes the last
+    /// records.
     fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
         raise_descriptor_limit();
-        let sockets = Sockets::bind()?;
         let authority = tls::Authority::new()?;
         let extent = confine(&named_certificates())?;
         tracing::debug!(?extent, "the proxy is confined");
-        self.control.send(&sockets.ready(&authority)?.encode())?;
+        self.control.send(Ready { ca_pem: authority.certificate_pem() }.encode())?;
         let (recorder, log) = match self.log {
             Some(log) => Recorder::to_log(log).map(|(recorder, log)| (recorder, Some(log)))?,
             None => (Recorder::none(), None),
@@ -90,10 +96,10 @@ impl ProxyRole {
         let stub = dns::Stub::new(Arc::clone(&names));
         let (stopped, stop) = io::pipe()?;
         watch(self.control, self.kill_switch, stop)?;
-        serve_dns(stub.clone(), sockets.dns)?;
+        serve_dns(stub.clone(), self.servers.dns)?;
         let inspector = Arc::new(RemoteInspector::new(self.inspect)?);
         let config = proxy::ProxyConfig {
-            listeners: sockets.proxy,
+            listeners: self.servers.proxy,
             flows: Arc::new(JailFlows(self.flows)),
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
@@ -111,42 +117,6 @@ impl ProxyRole {
         }
         Ok(served?)
     }
-}
-
-/// The role's listening sockets: on 127.0.0.1 and, where there is IPv6, on `::1`.
-struct Sockets {
-    proxy: Vec<TcpListener>,
-    dns: Vec<UdpSocket>,
-}
-
-impl Sockets {
-    fn bind() -> io::Result<Self> {
-        let mut proxy = vec![TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?];
-        let mut dns = vec![UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?];
-        if let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
-            proxy.push(listener);
-            dns.push(UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))?);
-        }
-        Ok(Self { proxy, dns })
-    }
-
-    fn ready(&self, authority: &tls::Authority) -> io::Result<Ready> {
-        let tcp = self.proxy.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-        let udp = self.dns.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
-        let missing = || io::Error::other("no socket is bound");
-        Ok(Ready {
-            proxy: ports(&tcp).ok_or_else(missing)?,
-            dns: ports(&udp).ok_or_else(missing)?,
-            ca_pem: authority.certificate_pem(),
-        })
-    }
-}
-
-/// The ports of the sockets on the loopback addresses.
-fn ports(bound: &[SocketAddr]) -> Option<Ports> {
-    let v4 = bound.iter().find(|address| address.is_ipv4())?.port();
-    let v6 = bound.iter().find(|address| address.is_ipv6()).map(SocketAddr::port);
-    Some(Ports { v4, v6 })
 }
 
 /// Waits for the supervisor's word on a thread of its own. If the supervisor dies instead, the

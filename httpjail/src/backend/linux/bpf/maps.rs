@@ -3,7 +3,7 @@
 use std::{
     io,
     net::IpAddr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use httpjail_common::{
@@ -45,6 +45,7 @@ pub(crate) struct Endpoints {
 pub(crate) struct Maps {
     jails: OwnedFd,
     flows: OwnedFd,
+    servers: OwnedFd,
     refusals: OwnedFd,
     locals: OwnedFd,
 }
@@ -69,6 +70,7 @@ impl Maps {
         Ok(Self {
             jails: find(names::JAILS)?,
             flows: find(names::FLOWS)?,
+            servers: find(names::SERVERS)?,
             refusals: find(names::REFUSALS)?,
             locals: find(names::LOCALS)?,
         })
@@ -83,9 +85,20 @@ impl Maps {
         Ok(Self {
             jails: self.jails.try_clone()?,
             flows: self.flows.try_clone()?,
+            servers: self.servers.try_clone()?,
             refusals: self.refusals.try_clone()?,
             locals: self.locals.try_clone()?,
         })
+    }
+
+    /// Marks a socket, and the connections that it accepts from now on, as one that serves the
+    /// jail: the jail reaches nothing at its endpoints that isn't marked.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel can't store the mark.
+    pub(crate) fn mark_server(&self, jail: JailId, socket: BorrowedFd<'_>) -> io::Result<()> {
+        sys::update(self.servers.as_fd(), &socket.as_raw_fd(), jail.0)
     }
 
     /// Gives a jail its network: from now on its processes reach these endpoints.

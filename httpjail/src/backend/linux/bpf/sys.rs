@@ -362,6 +362,8 @@ pub(in crate::backend::linux) unsafe trait Plain:
 unsafe impl Plain for u64 {}
 // SAFETY: one byte.
 unsafe impl Plain for u8 {}
+// SAFETY: a plain integer; the key of socket storage is a socket's descriptor.
+unsafe impl Plain for i32 {}
 // SAFETY: as above.
 unsafe impl Plain for httpjail_common::flow::FlowKey {}
 // SAFETY: as above.

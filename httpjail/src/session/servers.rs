@@ -1,0 +1,67 @@
+//! The sockets at which the jail is served: made by the supervisor, marked as the jail's own, and
+//! handed to the proxy role, which holds no right to mark any.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+};
+
+use crate::backend::linux::Endpoints;
+
+/// Listening sockets on 127.0.0.1 and, where there is IPv6, on `::1`.
+#[derive(Debug)]
+pub(super) struct Servers {
+    /// The proxy's.
+    pub(super) proxy: Vec<TcpListener>,
+    /// The DNS stub's.
+    pub(super) dns: Vec<UdpSocket>,
+}
+
+impl Servers {
+    /// Binds them to ports that the kernel chooses.
+    ///
+    /// # Errors
+    ///
+    /// When 127.0.0.1 has no port left, or `::1` has one for the proxy and none for the stub.
+    pub(super) fn bind() -> io::Result<Self> {
+        let mut proxy = vec![TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?];
+        let mut dns = vec![UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?];
+        if let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+            proxy.push(listener);
+            dns.push(UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))?);
+        }
+        Ok(Self { proxy, dns })
+    }
+
+    /// Where they listen.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockname(2)` says.
+    pub(super) fn endpoints(&self) -> io::Result<Endpoints> {
+        let tcp = self.proxy.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let udp = self.dns.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let missing = || io::Error::other("no socket is bound");
+        let (proxy_v4, proxy_v6) = ports(&tcp).ok_or_else(missing)?;
+        let (dns_v4, dns_v6) = ports(&udp).ok_or_else(missing)?;
+        Ok(Endpoints { proxy_v4, proxy_v6, dns_v4, dns_v6 })
+    }
+
+    /// All of them.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.proxy.iter().map(AsFd::as_fd).chain(self.dns.iter().map(AsFd::as_fd))
+    }
+
+    /// Their numbers, for the fork.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.sockets().map(|socket| socket.as_raw_fd())
+    }
+}
+
+/// The ports of the sockets on 127.0.0.1 and on `::1`.
+fn ports(bound: &[SocketAddr]) -> Option<(u16, Option<u16>)> {
+    let v4 = bound.iter().find(|address| address.is_ipv4())?.port();
+    let v6 = bound.iter().find(|address| address.is_ipv6()).map(SocketAddr::port);
+    Some((v4, v6))
+}
