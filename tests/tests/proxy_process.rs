@@ -12,15 +12,6 @@ fn status(pid: u32) -> HashMap<String, String> {
     fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
 }
 
-/// The proxy that a supervisor has started.
-fn proxy_of(supervisor: u32) -> u32 {
-    let children = format!("/proc/{supervisor}/task/{supervisor}/children");
-    let children = fs::read_to_string(children).expect("the supervisor lives");
-    let is_proxy = |pid: &u32| status(*pid)["Name"] == "httpjail-proxy";
-    let proxy = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_proxy);
-    proxy.expect("the supervisor has a proxy")
-}
-
 #[test]
 fn the_proxy_is_confined() {
     let lab = Lab::new();
@@ -28,7 +19,7 @@ fn the_proxy_is_confined() {
     jail.line("ready");
     let supervisor = status(jail.pid());
     assert_eq!((supervisor["Seccomp"].as_str(), supervisor["NoNewPrivs"].as_str()), ("0", "0"));
-    let proxy = status(proxy_of(jail.pid()));
+    let proxy = status(jail.proxy().as_raw_pid().unsigned_abs());
     for ids in ["Uid", "Gid"] {
         let ids: Vec<u32> =
             proxy[ids].split_whitespace().map(|id| id.parse().expect("a number")).collect();
