@@ -6,7 +6,9 @@ use httpjail_tests::{Lab, programs};
 fn finds_every_mandatory_guard_on_the_test_machine() {
     let lab = Lab::new();
     let told = lab.outside().run([programs::httpjail().as_os_str(), "doctor".as_ref()]).exits(0);
-    for guard in ["privileges", "cgroup v2", "eBPF programs", "nftables rule", "seccomp"] {
+    for guard in
+        ["privileges", "cgroup v2", "eBPF programs", "nftables rule", "namespaces", "seccomp"]
+    {
         let line = told.stdout.lines().find(|line| line.starts_with(guard)).expect(guard);
         assert!(line.contains(" holds "), "{line}");
     }

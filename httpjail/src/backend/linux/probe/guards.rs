@@ -24,7 +24,16 @@ const CAPABILITIES: [(CapabilitySet, &str); 3] = [
 const SOME_CGROUP: u64 = 1;
 
 pub(super) fn all() -> Vec<Finding> {
-    vec![privileges(), hierarchy(), programs(), backstop(), seccomp(), landlock(), ipv6()]
+    vec![
+        privileges(),
+        hierarchy(),
+        programs(),
+        backstop(),
+        namespaces(),
+        seccomp(),
+        landlock(),
+        ipv6(),
+    ]
 }
 
 fn privileges() -> Finding {
@@ -110,10 +119,37 @@ fn try_backstop() -> Result<(), String> {
     }
 }
 
+fn namespaces() -> Finding {
+    Finding {
+        guard: "namespaces",
+        holds: "processes outside, cgroups, settings of the kernel, sockets of daemons",
+        since: "5.12",
+        mandatory: true,
+        state: match is_privileged().then(try_namespaces) {
+            Some(Ok(())) => State::Holds("of processes and mounts".to_owned()),
+            Some(Err(error)) => State::Missing(error),
+            None => State::Unknown(NEEDS_ROOT),
+        },
+        remedy: Some("a kernel built with CONFIG_PID_NS; in a container: --cap-add SYS_ADMIN"),
+    }
+}
+
+/// Makes those of the command for a thread, with which they go.
+fn try_namespaces() -> Result<(), String> {
+    let attempt = || {
+        // SAFETY: the thread is new, starts no process, and ends at once.
+        unsafe { unshare_unsafe(UnshareFlags::NEWPID | UnshareFlags::NEWNS) }
+    };
+    match thread::spawn(attempt).join() {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(_) => Err("the attempt panicked".to_owned()),
+    }
+}
+
 fn seccomp() -> Finding {
     Finding {
         guard: "seccomp",
-        holds: "calls by which a broken proxy could get further",
+        holds: "io_uring, mounts, vsock, netlink, and more that hooks don't see",
         since: "3.17",
         mandatory: true,
         state: match try_confinement() {
@@ -127,7 +163,7 @@ fn seccomp() -> Finding {
 fn landlock() -> Finding {
     Finding {
         guard: "Landlock",
-        holds: "files, signals and sockets from a broken proxy",
+        holds: "abstract sockets and processes outside; files, from a broken proxy",
         since: "6.12",
         mandatory: false,
         state: match try_confinement() {
