@@ -29,7 +29,7 @@ use crate::{
 pub fn event(ctx: &SockOpsContext) {
     match ctx.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => put(ctx),
-        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => take_back(ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => close(ctx),
         _ => {}
     }
 }
@@ -38,6 +38,8 @@ pub fn event(ctx: &SockOpsContext) {
 #[inline(always)]
 fn put(ctx: &SockOpsContext) {
     let Some(note) = proxied(ctx) else { return };
+    // SAFETY: the storage of the event's socket; a copy is taken.
+    let note = unsafe { *note };
     let key = key(ctx, &note);
     let entry = FlowEntry { target: note.target, caller: note.caller };
     if FLOWS.insert(key, entry, BPF_ANY.into()).is_err() {
@@ -49,22 +51,30 @@ fn put(ctx: &SockOpsContext) {
     let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
 }
 
-/// Removes what was not accepted.
+/// Takes back what the proxy won't accept. A connection of which it has a socket already stays on
+/// record: the client may send its request and close before the proxy comes to accept it.
 #[inline(always)]
-fn take_back(ctx: &SockOpsContext) {
+fn close(ctx: &SockOpsContext) {
     let Some(note) = proxied(ctx) else { return };
-    let _ = FLOWS.remove(key(ctx, &note));
+    // SAFETY: the storage of the event's socket.
+    let (known, is_proven) = unsafe {
+        let is_proven = (*note).is_proven(ctx.local_port(), u32::from_be(ctx.remote_port()));
+        (*note).unprove();
+        (*note, is_proven)
+    };
+    if !is_proven {
+        let _ = FLOWS.remove(key(ctx, &known));
+    }
 }
 
 /// The note of a socket that is on its way to the proxy.
 #[inline(always)]
-fn proxied(ctx: &SockOpsContext) -> Option<SocketNote> {
+fn proxied(ctx: &SockOpsContext) -> Option<*mut SocketNote> {
     // SAFETY: `sk` is a pointer field of the context, null for some events.
     let sk: *mut bpf_sock = unsafe { addr_of!((*ctx.ops).__bindgen_anon_2.sk).read_volatile() };
     let note = local::note(emit::present(sk)?)?;
-    // SAFETY: the storage of the event's socket; a copy is taken.
-    let note = unsafe { *note };
-    match note.course() {
+    // SAFETY: the storage of the event's socket.
+    match unsafe { (*note).course() } {
         Course::Proxy => Some(note),
         Course::Direct | Course::Dns => None,
     }

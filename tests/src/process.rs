@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 
@@ -53,6 +54,23 @@ impl Running {
         self.child.id()
     }
 
+    /// The proxy of a jail: the one child of the supervisor that isn't in the jail.
+    ///
+    /// # Panics
+    /// When there is not just one.
+    #[must_use]
+    pub fn proxy(&self) -> Pid {
+        let in_jail = |pid: &str| {
+            let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+            cgroup.expect("a living process").contains("/jail-")
+        };
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = fs::read_to_string(children).expect("a living process");
+        let proxies: Vec<_> = children.split_whitespace().filter(|pid| !in_jail(pid)).collect();
+        assert_eq!(proxies.len(), 1, "the supervisor's children: {children}");
+        Pid::from_raw(proxies[0].parse().expect("a number")).expect("not 0")
+    }
+
     /// Waits for a line of standard output that holds `text`, and returns it.
     ///
     /// # Panics
@@ -69,6 +87,26 @@ impl Running {
     pub fn error_line(&self, text: &str) -> String {
         let line = self.stderr.line(text);
         line.unwrap_or_else(|| absent(text, &self.stdout.text(), &self.stderr.text()))
+    }
+
+    /// Waits for a line of its request log that holds `text`.
+    ///
+    /// # Panics
+    /// When none comes, or it has no log.
+    pub fn logged(&self, text: &str) {
+        let log = self.log.as_ref().expect("only a jail has a log");
+        let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+            .expect("inotify");
+        inotify::add_watch(&changes, log, inotify::WatchFlags::MODIFY).expect("the log is there");
+        let deadline = Instant::now() + DEADLINE;
+        let has_line = || fs::read_to_string(log).is_ok_and(|log| log.contains(text));
+        while !has_line() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no {text:?} in the log; stderr: {}", self.stderr.text());
+            let left = Timespec::try_from(left).expect("a deadline of seconds");
+            poll(&mut [PollFd::new(&changes, PollFlags::IN)], Some(&left)).expect("it is pollable");
+            rustix::io::read(&changes, &mut [0; 4096]).ok();
+        }
     }
 
     /// Writes to its standard input.

@@ -1,6 +1,7 @@
 //! Every HTTP(S) request of a jail is judged, however it is made; what is allowed arrives as it was.
 
 use httpjail_tests::{Invocation, Lab, Origin};
+use rustix::process::{Signal, kill_process};
 
 const CODE: [&str; 6] = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}"];
 
@@ -209,5 +210,39 @@ fn passes_bodies_both_ways() {
     assert_eq!(jailed.stdout, "same\n");
     assert_eq!(jailed.log, ["+ POST https://a.test/"]);
     assert_eq!(a.seen().len(), 2);
+    lab.assert_clean();
+}
+
+/// The proxy is stopped meanwhile, so the connection is over before it is accepted.
+#[test]
+fn judges_a_request_whose_client_closed_before_it_was_accepted() {
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    let client = format!(
+        "import socket
+client = socket.create_connection(('{}', 80))
+client.sendall(b'GET /quick HTTP/1.1\\r\\nHost: a.test\\r\\n\\r\\n')
+client.close()",
+        a.v4()
+    );
+    let script = format!("echo ready; read go; python3 -c \"{client}\"; echo closed; read end");
+    for rule in ["false", "true"] {
+        let mut twin = lab.outside().start(["sh", "-c", &script]);
+        twin.write("go\n");
+        twin.line("closed");
+        let mut jail = lab.jail().js(rule).start(["sh", "-c", &script]);
+        jail.line("ready");
+        let proxy = jail.proxy();
+        kill_process(proxy, Signal::STOP).expect("a living process");
+        jail.write("go\n");
+        jail.line("closed");
+        kill_process(proxy, Signal::CONT).expect("a stopped process");
+        jail.logged("GET http://a.test/quick");
+        jail.write("end\n");
+        let jailed = jail.finish().exits(0);
+        let sign = if rule == "true" { "+" } else { "-" };
+        assert_eq!(jailed.log, [format!("{sign} GET http://a.test/quick")]);
+        twin.finish();
+    }
     lab.assert_clean();
 }

@@ -1,7 +1,7 @@
 //! Jails beside each other, and what is left of one however it ends: nothing.
 
 use httpjail_tests::{Invocation, Lab, Running, programs};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 const JAILS: usize = 20;
 
@@ -189,25 +189,12 @@ fn stays_in_the_callers_cgroup_and_dies_with_it() {
     lab.assert_clean();
 }
 
-/// The proxy of a jail: the one child of the supervisor that isn't in the jail.
-fn proxy_of(jail: &Running) -> Pid {
-    let in_jail = |pid: &str| {
-        let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
-        cgroup.expect("a living process").contains("/jail-")
-    };
-    let children = format!("/proc/{0}/task/{0}/children", jail.pid());
-    let children = std::fs::read_to_string(children).expect("a living process");
-    let proxies: Vec<_> = children.split_whitespace().filter(|pid| !in_jail(pid)).collect();
-    assert_eq!(proxies.len(), 1, "the supervisor's children: {children}");
-    Pid::from_raw(proxies[0].parse().expect("a number")).expect("not 0")
-}
-
 #[test]
 fn ends_the_jail_when_its_proxy_dies() {
     let lab = Lab::new();
     let jail = lab.jail().start_probe(["hang"]);
     jail.line("hanging");
-    kill_process(proxy_of(&jail), Signal::KILL).expect("a living process");
+    kill_process(jail.proxy(), Signal::KILL).expect("a living process");
     jail.finish().exits(125);
     lab.assert_clean();
 }
@@ -227,7 +214,7 @@ fn gives_nothing_to_who_takes_a_dead_proxys_ports() {
     };
     let (proxy, stub) = (list("t"), list("u"));
     assert_eq!((proxy.len(), stub.len()), (2, 2), "{proxy:?} {stub:?}");
-    let role = proxy_of(&jail);
+    let role = jail.proxy();
     // Stopped, it can't see the supervisor die and end the jail.
     kill_process(role, Signal::STOP).expect("a living process");
     jail.signal(Signal::KILL);

@@ -11,14 +11,15 @@ use tokio::{
 };
 
 use super::{
-    body::{Answer, Content},
-    coherence,
+    body::Answer,
+    coherence::{self, Incoherent},
     connection::Destination,
     forward::forward,
     patience::{Watch, Watched},
     refuse,
     worker::Worker,
 };
+use crate::policy::{Denial, Permitted};
 
 const MAX_HEADERS: usize = 512;
 const MAX_BUFFER: usize = 512 * 1024;
@@ -32,6 +33,14 @@ struct Session {
     worker: Rc<Worker>,
     destination: Destination,
     watch: Rc<Watch>,
+}
+
+/// Why a request gets no further.
+enum Refusal {
+    /// It contradicts itself.
+    Incoherent(Incoherent),
+    /// The rule said no.
+    Denied(Denial),
 }
 
 /// The settings for all connections of a worker.
@@ -52,7 +61,11 @@ where
     let session = Rc::new(Session { worker, destination, watch });
     let service = service_fn(|request| {
         let session = Rc::clone(&session);
-        async move { Ok::<_, Infallible>(session.answer(request).await) }
+        session.watch.suspend();
+        // Here and not in the future, which hyper drops unpolled when the client is gone: whoever
+        // sends a request and closes at once has its record, too.
+        let judged = session.judge(request);
+        async move { Ok::<_, Infallible>(session.answer(judged).await) }
     });
     let connection = session.worker.http.serve_connection(TokioIo::new(&mut stream), service);
     let outcome = tokio::select! {
@@ -69,32 +82,33 @@ where
 }
 
 impl Session {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
-        self.watch.suspend();
-        let response = self.judge(request).await;
-        response.map(|content| Answer::new(content, Rc::clone(&self.watch)))
+    /// The permit, or why there is none; recorded either way.
+    fn judge(&self, request: Request<Incoming>) -> Result<Permitted<Request<Incoming>>, Refusal> {
+        let (parts, body) = request.into_parts();
+        let facts = coherence::facts(&self.destination, &parts).map_err(|cause| {
+            self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
+            Refusal::Incoherent(cause)
+        })?;
+        let request = Request::from_parts(parts, body);
+        self.worker.gate.judge(facts, request).map_err(Refusal::Denied)
     }
 
-    async fn judge(&self, request: Request<Incoming>) -> Response<Content> {
-        let (parts, body) = request.into_parts();
-        let facts = match coherence::facts(&self.destination, &parts) {
-            Ok(facts) => facts,
-            Err(cause) => {
-                self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
-                return refuse::incoherent(&cause);
-            }
+    async fn answer(
+        &self,
+        judged: Result<Permitted<Request<Incoming>>, Refusal>,
+    ) -> Response<Answer> {
+        let response = match judged {
+            Ok(permitted) => match forward(&self.worker.client, permitted).await {
+                Ok(response) => response,
+                Err(failure) => {
+                    tracing::debug!(error = %failure, "a permitted request failed");
+                    refuse::failed(&failure)
+                }
+            },
+            Err(Refusal::Incoherent(cause)) => refuse::incoherent(&cause),
+            Err(Refusal::Denied(denial)) => refuse::denied(denial),
         };
-        let permitted = match self.worker.gate.judge(facts, Request::from_parts(parts, body)) {
-            Ok(permitted) => permitted,
-            Err(denial) => return refuse::denied(denial),
-        };
-        match forward(&self.worker.client, permitted).await {
-            Ok(response) => response,
-            Err(failure) => {
-                tracing::debug!(error = %failure, "a permitted request failed");
-                refuse::failed(&failure)
-            }
-        }
+        response.map(|content| Answer::new(content, Rc::clone(&self.watch)))
     }
 
     /// The connection ended in an error. Bytes that are no request are a refusal.
