@@ -29,11 +29,13 @@ pub enum RefuseReason {
     NoJail = 10,
     /// Nothing of the jail's own listens where its proxy or stub did.
     NoServer = 11,
+    /// The jail has as many connections as one may have.
+    TooMany = 12,
 }
 
 impl RefuseReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Protocol,
         Self::Udp,
         Self::BoundDevice,
@@ -46,6 +48,7 @@ impl RefuseReason {
         Self::NoMemory,
         Self::NoJail,
         Self::NoServer,
+        Self::TooMany,
     ];
 
     /// A short name for logs.
@@ -63,6 +66,7 @@ impl RefuseReason {
             Self::NoMemory => "no-memory",
             Self::NoJail => "no-jail",
             Self::NoServer => "no-server",
+            Self::TooMany => "too-many",
         }
     }
 }

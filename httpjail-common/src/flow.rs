@@ -83,7 +83,7 @@ pub struct SocketNote {
     pub caller: Caller,
     course: u32,
     proven: u32,
-    _pad: u32,
+    counted: u32,
 }
 
 impl SocketNote {
@@ -92,7 +92,19 @@ impl SocketNote {
     pub const fn made_in(jail: u64) -> Self {
         let target = Target { addr: Addr::from_words([0; 4]), port: 0 };
         let caller = Caller { pid: 0, uid: 0, comm: [0; COMM_LEN] };
-        Self { maker: jail, target, caller, course: 0, proven: 0, _pad: 0 }
+        Self { maker: jail, target, caller, course: 0, proven: 0, counted: 0 }
+    }
+
+    /// Notes whether the socket is among the jail's counted connections.
+    #[inline(always)]
+    pub const fn set_counted(&mut self, counted: bool) {
+        self.counted = counted as u32;
+    }
+
+    /// Whether it is.
+    #[inline(always)]
+    pub const fn is_counted(&self) -> bool {
+        self.counted != 0
     }
 
     /// Notes that the socket's connection, between these ports, was seen to end in a socket of

@@ -7,7 +7,7 @@ use crate::{
     addr::Addr,
     event::Refusals,
     flow::{Caller, FlowEntry, FlowKey, SocketNote, Target},
-    jail::{JailEntry, LocalKey},
+    jail::{Counters, JailEntry, LocalKey},
 };
 
 const _: () = {
@@ -19,5 +19,6 @@ const _: () = {
     assert!(size_of::<SocketNote>() == 64 && offset_of!(SocketNote, target) == 8);
     assert!(size_of::<JailEntry>() == 16);
     assert!(size_of::<LocalKey>() == 24);
+    assert!(size_of::<Counters>() == size_of::<Refusals>() + 8);
     assert!(size_of::<Refusals>() == 8 * crate::event::REASONS);
 };

@@ -6,8 +6,8 @@ pub const JAILS: &str = "JAILS";
 pub const FLOWS: &str = "FLOWS";
 /// Socket storage of the proxy's and the stub's sockets: the id of the jail that they serve.
 pub const SERVERS: &str = "SERVERS";
-/// Map: jail id → [`crate::event::Refusals`].
-pub const REFUSALS: &str = "REFUSALS";
+/// Map: jail id → [`crate::jail::Counters`].
+pub const COUNTERS: &str = "COUNTERS";
 /// Map: [`crate::jail::LocalKey`] → one byte.
 pub const LOCALS: &str = "LOCALS";
 
@@ -15,5 +15,8 @@ pub const LOCALS: &str = "LOCALS";
 pub const MAX_JAILS: usize = 4096;
 /// Most connections at once between a `connect()` and its accept, over all jails.
 pub const MAX_FLOWS: usize = 65536;
+/// Most connections to its proxy that one jail may have at once, accepted or not: twice what a
+/// proxy serves, and few enough that one jail can't fill the table for all.
+pub const MAX_CONNECTIONS: u64 = 8192;
 /// Most addresses of the machine that are known.
 pub const MAX_LOCALS: usize = 1024;

@@ -11,6 +11,7 @@ use httpjail_common::{
 };
 
 use crate::{
+    count,
     ctx::{self, Family},
     emit::{self, NO_JAIL, Refused},
     jail, local,
@@ -40,6 +41,9 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> Result<(), Refused> {
     match gate::route(&jail.entry, transport, target.addr, target.port).map_err(refuse)? {
         Route::Proxy(addr, port) => {
             prove(ctx, jail.id, transport, Target { addr, port })?;
+            if count::is_full(jail.id) {
+                return Err(refuse(RefuseReason::TooMany));
+            }
             set(note, target, Course::Proxy);
             ctx::set_target(ctx, family, addr, port);
         }

@@ -1,9 +1,9 @@
-//! Refusals are counted here, and nowhere else.
+//! Refusals, and what becomes of them.
 
 use aya_ebpf::bindings::bpf_sock;
-use httpjail_common::event::{Refusals, RefuseReason};
+use httpjail_common::event::RefuseReason;
 
-use crate::{REFUSE, maps::REFUSALS};
+use crate::{REFUSE, count};
 
 /// A refusal: whose, and why.
 #[derive(Clone, Copy)]
@@ -20,15 +20,7 @@ pub const NO_JAIL: Refused = Refused { jail: 0, reason: RefuseReason::NoJail };
 /// Counts the refusal; the verdict is always the same.
 #[inline(always)]
 pub fn refuse(refused: Refused) -> i32 {
-    if let Some(refusals) = REFUSALS.get_ptr_mut(refused.jail) {
-        let place = refused.reason as usize;
-        if place < size_of::<Refusals>() / size_of::<u64>() {
-            // SAFETY: `refusals` points to a map value of this type and `place` is inside it.
-            // Two processors may lose a count to each other: the target has no atomic add in
-            // `core`, and a count is for people.
-            unsafe { *refusals.cast::<u64>().add(place) += 1 };
-        }
-    }
+    count::refusal(refused);
     REFUSE
 }
 

@@ -5,8 +5,14 @@
 //! `socket()`) needs 5.18.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "the target adds atomically but has no compare-and-swap, so `core` has no fetch_add"
+)]
 
 mod connect;
+mod count;
 mod ctx;
 mod datagram;
 mod emit;

@@ -8,9 +8,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use httpjail_common::{
-    event::Refusals,
     flow::{FlowEntry, FlowKey, SocketNote},
-    jail::{JailEntry, LocalKey},
+    jail::{Counters, JailEntry, LocalKey},
     names::{MAX_FLOWS, MAX_JAILS, MAX_LOCALS},
 };
 
@@ -22,13 +21,13 @@ const LAZY: usize = BPF_F_NO_PREALLOC as usize;
 pub static JAILS: HashMap<u64, JailEntry, MAX_JAILS, LAZY> = HashMap::new();
 
 /// Connections between `connect()` and accept. A plain hash: with an LRU one jail could evict
-/// another's entries.
+/// another's entries. Each jail has a bound of its own (`count`).
 #[btf_map]
 pub static FLOWS: HashMap<FlowKey, FlowEntry, MAX_FLOWS, LAZY> = HashMap::new();
 
-/// How often each jail was refused what. Entries are made by the user side.
+/// What is counted of each jail. Entries are made by the user side.
 #[btf_map]
-pub static REFUSALS: HashMap<u64, Refusals, MAX_JAILS, LAZY> = HashMap::new();
+pub static COUNTERS: HashMap<u64, Counters, MAX_JAILS, LAZY> = HashMap::new();
 
 /// The machine's own addresses. Written by the user side only. The oldest may be forgotten: a
 /// connect to a forgotten one goes to the proxy instead of to the jail's own socket.

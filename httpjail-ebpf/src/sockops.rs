@@ -19,6 +19,7 @@ use httpjail_common::{
 };
 
 use crate::{
+    count,
     emit::{self, Refused},
     local,
     maps::FLOWS,
@@ -37,18 +38,26 @@ pub fn event(ctx: &SockOpsContext) {
 /// Records a connection to the proxy. If that fails the proxy finds nothing and resets it.
 #[inline(always)]
 fn put(ctx: &SockOpsContext) {
-    let Some(note) = proxied(ctx) else { return };
+    let Some(place) = proxied(ctx) else { return };
     // SAFETY: the storage of the event's socket; a copy is taken.
-    let note = unsafe { *note };
-    let key = key(ctx, &note);
-    let entry = FlowEntry { target: note.target, caller: note.caller };
-    if FLOWS.insert(key, entry, BPF_ANY.into()).is_err() {
-        emit::refuse(Refused { jail: note.maker, reason: RefuseReason::NoMemory });
+    let note = unsafe { *place };
+    let refuse = |reason| emit::refuse(Refused { jail: note.maker, reason });
+    // Racing connects may all have found room in the connect hook.
+    if !note.is_counted() && !count::connected(note.maker) {
+        refuse(RefuseReason::TooMany);
         return;
     }
-    // Without the flag the entry of a connection that is never accepted stays until the jail's
-    // end; nothing else depends on it.
-    let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+    let key = key(ctx, &note);
+    let entry = FlowEntry { target: note.target, caller: note.caller };
+    // Without the flag nobody would tell of the connection's end.
+    let is_kept = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32).is_ok()
+        && FLOWS.insert(key, entry, BPF_ANY.into()).is_ok();
+    if !is_kept {
+        count::closed(note.maker);
+        refuse(RefuseReason::NoMemory);
+    }
+    // SAFETY: as above.
+    unsafe { (*place).set_counted(is_kept) };
 }
 
 /// Takes back what the proxy won't accept. A connection of which it has a socket already stays on
@@ -59,9 +68,14 @@ fn close(ctx: &SockOpsContext) {
     // SAFETY: the storage of the event's socket.
     let (known, is_proven) = unsafe {
         let is_proven = (*note).is_proven(ctx.local_port(), u32::from_be(ctx.remote_port()));
+        let known = *note;
         (*note).unprove();
-        (*note, is_proven)
+        (*note).set_counted(false);
+        (known, is_proven)
     };
+    if known.is_counted() {
+        count::closed(known.maker);
+    }
     if !is_proven {
         let _ = FLOWS.remove(key(ctx, &known));
     }

@@ -37,6 +37,50 @@ fn start_numbered(lab: &Lab, number: usize) -> Running {
     lab.jail().js(&format!("r.path === '/{number}'")).start(["sh", "-c", &script])
 }
 
+/// Connections that one jail may have to its proxy at once.
+const CONNECTIONS: usize = 8192;
+
+/// Opens connections until one is refused, closes all of them and does so again; then holds them
+/// until its input ends.
+const FLOOD: &str = "import errno, resource, socket, struct, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+reset = struct.pack('ii', 1, 0)
+def flood():
+    clients = []
+    while len(clients) < 9000:
+        client = socket.socket()
+        client.setblocking(False)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        clients.append(client)
+        if client.connect_ex(('45.67.89.2', 80)) == errno.EPERM:
+            return clients[:-1]
+    return clients
+print('first', len(flood()), flush=True)
+clients = flood()
+print('again', len(clients), flush=True)
+sys.stdin.read()";
+
+/// The flooding jail's proxy is stopped, so that nothing is taken off the table.
+#[test]
+fn bounds_a_flood_of_connections_to_the_jail_that_makes_it() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let script = format!("echo ready; read go; exec python3 -c \"{FLOOD}\"");
+    let mut flooding = lab.jail().js("true").start(["sh", "-c", &script]);
+    flooding.line("ready");
+    let proxy = flooding.proxy();
+    kill_process(proxy, Signal::STOP).expect("a living process");
+    flooding.write("go\n");
+    assert_eq!(flooding.line("first"), format!("first {CONNECTIONS}"));
+    assert_eq!(flooding.line("again"), format!("again {CONNECTIONS}"), "all were given back");
+    let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://a.test/"];
+    assert_eq!(lab.jail().js("true").run(curl).exits(0).stdout, "200", "the next jail");
+    kill_process(proxy, Signal::CONT).expect("a stopped process");
+    flooding.finish().exits(0);
+    lab.assert_clean();
+}
+
 /// A jail with a process in a session of its own, out of reach of the command's end.
 fn start_stubborn(invocation: &Invocation<'_>) -> Running {
     let script = "(trap '' TERM HUP INT; setsid sleep 1000) > /dev/null 2>&1 < /dev/null &

@@ -9,7 +9,7 @@ use std::{
 use httpjail_common::{
     event::Refusals,
     flow::FlowKey,
-    jail::{JailEntry, LocalKey},
+    jail::{Counters, JailEntry, LocalKey},
     names,
 };
 
@@ -46,7 +46,7 @@ pub(crate) struct Maps {
     jails: OwnedFd,
     flows: OwnedFd,
     servers: OwnedFd,
-    refusals: OwnedFd,
+    counters: OwnedFd,
     locals: OwnedFd,
 }
 
@@ -71,7 +71,7 @@ impl Maps {
             jails: find(names::JAILS)?,
             flows: find(names::FLOWS)?,
             servers: find(names::SERVERS)?,
-            refusals: find(names::REFUSALS)?,
+            counters: find(names::COUNTERS)?,
             locals: find(names::LOCALS)?,
         })
     }
@@ -86,7 +86,7 @@ impl Maps {
             jails: self.jails.try_clone()?,
             flows: self.flows.try_clone()?,
             servers: self.servers.try_clone()?,
-            refusals: self.refusals.try_clone()?,
+            counters: self.counters.try_clone()?,
             locals: self.locals.try_clone()?,
         })
     }
@@ -113,7 +113,7 @@ impl Maps {
             dns_v4: endpoints.dns_v4.into(),
             dns_v6: endpoints.dns_v6.unwrap_or(0).into(),
         };
-        sys::update(self.refusals.as_fd(), &jail.0, Refusals::default())?;
+        sys::update(self.counters.as_fd(), &jail.0, Counters::default())?;
         sys::update(self.jails.as_fd(), &jail.0, entry)
     }
 
@@ -124,10 +124,10 @@ impl Maps {
     /// When a map can't be written.
     pub(crate) fn disarm(&self, jail: JailId) -> io::Result<Refusals> {
         sys::delete(self.jails.as_fd(), &jail.0)?;
-        let refusals = sys::lookup(self.refusals.as_fd(), &jail.0)?.unwrap_or_default();
-        sys::delete(self.refusals.as_fd(), &jail.0)?;
+        let counters: Counters = sys::lookup(self.counters.as_fd(), &jail.0)?.unwrap_or_default();
+        sys::delete(self.counters.as_fd(), &jail.0)?;
         self.forget_flows(jail)?;
-        Ok(refusals)
+        Ok(counters.refusals)
     }
 
     /// Whether a cgroup is an armed jail.

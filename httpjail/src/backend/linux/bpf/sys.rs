@@ -373,7 +373,7 @@ unsafe impl Plain for httpjail_common::jail::JailEntry {}
 // SAFETY: as above.
 unsafe impl Plain for httpjail_common::jail::LocalKey {}
 // SAFETY: as above.
-unsafe impl Plain for httpjail_common::event::Refusals {}
+unsafe impl Plain for httpjail_common::jail::Counters {}
 
 /// Runs a command on one element. `Ok(false)`: the map holds no such key.
 fn element<K: Plain, V: Plain>(
