@@ -8,7 +8,7 @@ use std::{
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
-    SessionError,
+    SessionError, canary,
     control::Channel,
     jail::Jail,
     log::{self, Log, Owner},
@@ -85,10 +85,13 @@ impl Planned {
         let (log, log_owner) = self.log.map_or((None, None), |log| (Some(log.file), log.owner));
         let (inspect, asks) = Channel::pair().map_err(SessionError::Proxy)?;
         let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
+        let cgroups = [jail.dir().path(), self.hierarchy.root()];
+        let (answers, canary) = canary::pair(&endpoints, cgroups).map_err(SessionError::Canary)?;
         let role = ProxyRole {
             control: listens,
             inspect: asks,
             servers,
+            canary: answers,
             kill_switch: jail.kill_switch()?,
             log,
             rules: self.plan.rules,
@@ -119,10 +122,12 @@ impl Planned {
             signals: self.inherited,
             folders: &trust.stores().folders,
             files: &trust.stores().files,
+            canary: &canary,
         })?;
         jail.arm(endpoints).map_err(SessionError::Jail)?;
         Ok(Armed {
             command,
+            attempts: canary.datagrams.len(),
             up: Up {
                 proxy,
                 jail,
@@ -140,13 +145,22 @@ impl Planned {
 /// The jail holds, and the command waits in it.
 pub(super) struct Armed {
     command: HeldChild,
+    /// How many datagrams of its init's the kernel side refuses before the command runs.
+    attempts: usize,
     up: Up,
 }
 
 impl Armed {
     /// Gives the command the word.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be run, or when the jail isn't shut: then it was not run.
     pub(super) fn release(self) -> Result<Running, SessionError> {
-        Ok(Running { command: self.command.release()?, up: self.up })
+        let Self { command, attempts, mut up } = self;
+        let command = command.release()?;
+        up.jail.overlook(attempts);
+        Ok(Running { command, up })
     }
 }
 

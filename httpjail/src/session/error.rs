@@ -57,6 +57,9 @@ pub enum SessionError {
     /// The CA bundle.
     #[error("prepare the certificates for the command")]
     Trust(#[from] TrustError),
+    /// No randomness.
+    #[error("prepare the test of the jail")]
+    Canary(#[source] io::Error),
     /// The command could not be started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
@@ -103,6 +106,10 @@ impl SessionError {
             ) if source.kind() == io::ErrorKind::PermissionDenied => {
                 "the command's namespaces and mounts need CAP_SYS_ADMIN, which containers \
                                 mostly lack, and no profile that forbids mounts"
+            }
+            Self::Spawn(SpawnError::Open { .. }) => {
+                "nothing was run. See which guard is missing: sudo httpjail doctor; put the \
+                                programs up anew: sudo httpjail cleanup --all"
             }
             Self::JailsLive(_) => "wait for them to end, or end them, and try again",
             Self::Log(_) => {
