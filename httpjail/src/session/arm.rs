@@ -23,11 +23,12 @@ use crate::{
         backstop::Backstop,
         cgroup::Hierarchy,
         parent::Parent,
+        probe::{self, Optional},
         signals::Signals,
         spawn::{self, Child, HeldChild, SpawnPlan},
         user::{self, Identity},
     },
-    cli::plan::{PrivateRange, RunPlan, UpstreamPlan},
+    cli::plan::{Lacking, PrivateRange, RunPlan, UpstreamPlan},
     tls::ChildTrust,
     upstream::{Options, PrivateAccess},
 };
@@ -61,6 +62,7 @@ impl Planned {
         if plan.user.is_some() && identity.is_none() {
             tracing::warn!("--user opens: the command runs as root, who has more ways out");
         }
+        tell_of_missing_guard(plan.lacking, probe::lacking())?;
         let upstream = upstream(&plan.upstream)?;
         let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;
@@ -224,6 +226,18 @@ impl Running {
         let emptied = jail.end();
         proxy.stop();
         emptied.map_err(SessionError::Jail)
+    }
+}
+
+/// Warns of a guard that is missing here, or refuses to go on.
+fn tell_of_missing_guard(lacking: Lacking, missing: Option<Optional>) -> Result<(), SessionError> {
+    match (lacking, missing) {
+        (_, None) => Ok(()),
+        (Lacking::Warn, Some(Optional { guard, holds, .. })) => {
+            tracing::warn!("this host lacks the guard {guard}, which holds back {holds}");
+            Ok(())
+        }
+        (Lacking::Refuse, Some(missing)) => Err(SessionError::Lacking(missing)),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     backend::linux::{
         KernelError,
         backstop::BackstopError,
+        probe::Optional,
         spawn::{SpawnError, Step},
         user::UserError,
     },
@@ -40,6 +41,9 @@ pub enum SessionError {
     /// The invoking user can't be told.
     #[error("tell who called")]
     User(#[from] UserError),
+    /// A guard that `--strict` asks for.
+    #[error("put up the guard {}, which --strict asks for: this host can't give it", .0.guard)]
+    Lacking(Optional),
     /// The request log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -86,6 +90,12 @@ impl SessionError {
     /// What the user can do, where there is something.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Lacking(missing) => {
+                return Some(format!(
+                    "it takes {}. Without --strict it runs, and doesn't hold back {}",
+                    missing.remedy, missing.holds
+                ));
+            }
             Self::NotRoot => {
                 "run it through sudo: sudo httpjail … (a mode without root is to come)"
             }

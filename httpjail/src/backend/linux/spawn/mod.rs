@@ -33,6 +33,7 @@ mod view;
 pub use canary::{Canary, WORD};
 pub use error::{SpawnError, Step};
 pub use held::{Child, HeldChild, SpawnPlan, spawn};
+pub(crate) use landlock::is_there as has_landlock;
 pub use signals::Signals;
 
 #[cfg(test)]
