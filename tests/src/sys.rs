@@ -38,6 +38,32 @@ pub fn unshare_cgroups() -> io::Result<()> {
     check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP | libc::CLONE_NEWNS) })
 }
 
+/// Answers the calling process's, and its children's, questions for Landlock as a kernel without it.
+///
+/// # Errors
+/// As prctl(2).
+pub fn take_landlock_away() -> io::Result<()> {
+    let step = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let answer = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    let mut filter = [
+        // The call's number is the first field of struct seccomp_data.
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            1,
+            libc::SYS_landlock_create_ruleset as u32,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        step(libc::BPF_RET | libc::BPF_K, 0, answer),
+    ];
+    let program =
+        libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr() };
+    // SAFETY: the program's pointer and length are the filter's; the kernel copies it.
+    check(unsafe {
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+    })
+}
+
 /// setsockopt(2) with a value that is spelt out in bytes.
 ///
 /// # Errors

@@ -130,6 +130,10 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) unset_env: Vec<OsString>,
 
+    /// Run nothing where a guard is missing that jails can do without
+    #[arg(long)]
+    pub(super) strict: bool,
+
     #[command(flatten)]
     pub(super) verbose: Verbose,
 
@@ -221,6 +225,7 @@ mod tests {
             "b.test=[::1]",
             "--allow-private=10.0.0.0/8",
             "--allow-private",
+            "--strict",
             "-vv",
             "-v",
             "cmd",
@@ -234,6 +239,7 @@ mod tests {
         assert_eq!(run.resolve.len(), 2);
         let net = PrivateRange::Net("10.0.0.0/8".parse().unwrap());
         assert_eq!(run.allow_private, [net, PrivateRange::All]);
+        assert!(run.strict && !parse(&["cmd"]).unwrap().run.strict);
         assert_eq!(run.verbose.verbose, 3);
         assert_eq!(run.command, ["cmd"]);
     }

@@ -51,8 +51,19 @@ pub struct RunPlan {
     pub upstream: UpstreamPlan,
     /// Whom the command runs as, if not whom it is usual.
     pub user: Option<OsString>,
+    /// What becomes of it where a guard is missing that jails can do without.
+    pub lacking: Lacking,
     /// What is special about the command's environment.
     pub environment: Wishes,
+}
+
+/// What is done where a guard is missing that jails can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacking {
+    /// The jail does without, and the user is told.
+    Warn,
+    /// Nothing is run.
+    Refuse,
 }
 
 /// How the proxy reaches origins.
@@ -155,6 +166,7 @@ impl RunPlan {
                 allow_private: run.allow_private,
             },
             user: run.user,
+            lacking: if run.strict { Lacking::Refuse } else { Lacking::Warn },
             environment: Wishes { keep: run.keep_env, unset: run.unset_env },
         })
     }

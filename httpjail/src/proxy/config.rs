@@ -4,7 +4,7 @@ use std::{future::Future, io, net::TcpListener, pin::Pin, sync::Arc, time::Durat
 
 use tokio::net::TcpStream;
 
-use super::{FlowTable, SyntheticNames};
+use super::{Canary, FlowTable, SyntheticNames};
 use crate::{
     policy::EngineFactory,
     record::Recorder,
@@ -19,6 +19,8 @@ pub struct ProxyConfig {
     pub listeners: Vec<TcpListener>,
     /// Tells where an accepted connection was meant to go.
     pub flows: Arc<dyn FlowTable>,
+    /// Connections that the jail's init makes before the command runs.
+    pub canary: Canary,
     /// Tells which name a synthetic address stands for.
     pub names: Arc<dyn SyntheticNames>,
     /// Answers DNS over TCP.

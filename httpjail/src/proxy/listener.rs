@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 
 use super::{
-    Flow, FlowTable, ProxyConfig, ProxyError,
+    Canary, Flow, FlowTable, ProxyConfig, ProxyError,
     load::Share,
     slots::{Slot, Slots},
     staff::Staff,
@@ -61,6 +61,7 @@ pub fn run(config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
     let mut acceptor = Acceptor {
         listeners: &config.listeners,
         flows: &*config.flows,
+        canary: config.canary.clone(),
         slots,
         staff,
         check_up: (config.timeouts.decision / 4).min(CHECK_UP),
@@ -73,6 +74,7 @@ pub fn run(config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
 struct Acceptor<'a> {
     listeners: &'a [TcpListener],
     flows: &'a dyn FlowTable,
+    canary: Canary,
     slots: Arc<Slots>,
     staff: Staff<'a>,
     check_up: Duration,
@@ -102,7 +104,8 @@ impl Acceptor<'_> {
             }
             let ready: Vec<_> = ready.collect();
             self.staff.check_up()?;
-            for (listener, ready) in self.listeners.iter().zip(ready) {
+            let listeners = self.listeners;
+            for (listener, ready) in listeners.iter().zip(ready) {
                 if ready && let Err(error) = self.accept_batch(listener) {
                     tracing::warn!(%error, "can't accept a connection for now");
                     rest = Some(REST);
@@ -112,7 +115,7 @@ impl Acceptor<'_> {
     }
 
     /// Accepts what waits at `listener`. An error means that the system is short of something.
-    fn accept_batch(&self, listener: &TcpListener) -> io::Result<()> {
+    fn accept_batch(&mut self, listener: &TcpListener) -> io::Result<()> {
         for _ in 0..BATCH {
             if self.slots.are_full() {
                 tracing::debug!("the jail has too many connections; new ones wait");
@@ -131,7 +134,7 @@ impl Acceptor<'_> {
     }
 
     /// Hands a connection of this jail to a worker, and resets any other (P2, P13).
-    fn admit(&self, stream: TcpStream, client: SocketAddr) {
+    fn admit(&mut self, stream: TcpStream, client: SocketAddr) {
         let flow = match self.flows.take(client) {
             Ok(Some(flow)) => flow,
             Ok(None) => {
@@ -143,6 +146,12 @@ impl Acceptor<'_> {
                 return reset(&stream);
             }
         };
+        if self.canary.takes(&flow) {
+            if let Err(error) = self.canary.answer(&stream) {
+                tracing::warn!(%error, "the jail's init can't be answered");
+            }
+            return;
+        }
         self.staff.hand_over(stream, client, flow, self.slots.take());
     }
 }

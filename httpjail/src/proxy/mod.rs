@@ -1,6 +1,7 @@
 //! The proxy: accepts what the kernel side redirects, reads HTTP, asks the gate, forwards.
 
 mod body;
+mod canary;
 mod coherence;
 mod config;
 mod connection;
@@ -23,6 +24,7 @@ mod worker;
 mod tests;
 
 pub use crate::policy::SyntheticNames;
+pub use canary::Canary;
 pub use config::{ProxyConfig, ProxyError, TcpDns, Timeouts};
 pub use flow::{Flow, FlowTable};
 pub use listener::run;

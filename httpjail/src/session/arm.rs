@@ -8,7 +8,7 @@ use std::{
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
-    SessionError,
+    SessionError, canary,
     control::Channel,
     jail::Jail,
     log::{self, Log, Owner},
@@ -23,11 +23,12 @@ use crate::{
         backstop::Backstop,
         cgroup::Hierarchy,
         parent::Parent,
+        probe::{self, Optional},
         signals::Signals,
         spawn::{self, Child, HeldChild, SpawnPlan},
         user::{self, Identity},
     },
-    cli::plan::{PrivateRange, RunPlan, UpstreamPlan},
+    cli::plan::{Lacking, PrivateRange, RunPlan, UpstreamPlan},
     tls::ChildTrust,
     upstream::{Options, PrivateAccess},
 };
@@ -61,6 +62,7 @@ impl Planned {
         if plan.user.is_some() && identity.is_none() {
             tracing::warn!("--user opens: the command runs as root, who has more ways out");
         }
+        tell_of_missing_guard(plan.lacking, probe::lacking())?;
         let upstream = upstream(&plan.upstream)?;
         let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;
@@ -85,10 +87,13 @@ impl Planned {
         let (log, log_owner) = self.log.map_or((None, None), |log| (Some(log.file), log.owner));
         let (inspect, asks) = Channel::pair().map_err(SessionError::Proxy)?;
         let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
+        let cgroups = [jail.dir().path(), self.hierarchy.root()];
+        let (answers, canary) = canary::pair(&endpoints, cgroups).map_err(SessionError::Canary)?;
         let role = ProxyRole {
             control: listens,
             inspect: asks,
             servers,
+            canary: answers,
             kill_switch: jail.kill_switch()?,
             log,
             rules: self.plan.rules,
@@ -119,10 +124,12 @@ impl Planned {
             signals: self.inherited,
             folders: &trust.stores().folders,
             files: &trust.stores().files,
+            canary: &canary,
         })?;
         jail.arm(endpoints).map_err(SessionError::Jail)?;
         Ok(Armed {
             command,
+            attempts: canary.datagrams.len(),
             up: Up {
                 proxy,
                 jail,
@@ -140,13 +147,22 @@ impl Planned {
 /// The jail holds, and the command waits in it.
 pub(super) struct Armed {
     command: HeldChild,
+    /// How many datagrams of its init's the kernel side refuses before the command runs.
+    attempts: usize,
     up: Up,
 }
 
 impl Armed {
     /// Gives the command the word.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be run, or when the jail isn't shut: then it was not run.
     pub(super) fn release(self) -> Result<Running, SessionError> {
-        Ok(Running { command: self.command.release()?, up: self.up })
+        let Self { command, attempts, mut up } = self;
+        let command = command.release()?;
+        up.jail.overlook(attempts);
+        Ok(Running { command, up })
     }
 }
 
@@ -207,9 +223,21 @@ impl Running {
     /// When something resists; it is left without network, to the next sweep.
     pub(super) fn close(self) -> Result<(), SessionError> {
         let Up { proxy, jail, .. } = self.up;
-        let emptied = jail.end();
+        let ended = jail.end();
         proxy.stop();
-        emptied.map_err(SessionError::Jail)
+        ended.map_err(SessionError::End)
+    }
+}
+
+/// Warns of a guard that is missing here, or refuses to go on.
+fn tell_of_missing_guard(lacking: Lacking, missing: Option<Optional>) -> Result<(), SessionError> {
+    match (lacking, missing) {
+        (_, None) => Ok(()),
+        (Lacking::Warn, Some(Optional { guard, holds, .. })) => {
+            tracing::warn!("this host lacks the guard {guard}, which holds back {holds}");
+            Ok(())
+        }
+        (Lacking::Refuse, Some(missing)) => Err(SessionError::Lacking(missing)),
     }
 }
 

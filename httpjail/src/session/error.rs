@@ -6,6 +6,7 @@ use crate::{
     backend::linux::{
         KernelError,
         backstop::BackstopError,
+        probe::Optional,
         spawn::{SpawnError, Step},
         user::UserError,
     },
@@ -40,6 +41,9 @@ pub enum SessionError {
     /// The invoking user can't be told.
     #[error("tell who called")]
     User(#[from] UserError),
+    /// A guard that `--strict` asks for.
+    #[error("put up the guard {}, which --strict asks for: this host can't give it", .0.guard)]
+    Lacking(Optional),
     /// The request log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -57,6 +61,9 @@ pub enum SessionError {
     /// The CA bundle.
     #[error("prepare the certificates for the command")]
     Trust(#[from] TrustError),
+    /// No randomness.
+    #[error("prepare the test of the jail")]
+    Canary(#[source] io::Error),
     /// The command could not be started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
@@ -66,6 +73,9 @@ pub enum SessionError {
     /// The proxy died under the running command.
     #[error("go on without the proxy, which ended; the jail was ended, too")]
     ProxyDied,
+    /// Processes that can't be killed, or what the kernel won't remove.
+    #[error("end the jail")]
+    End(#[source] io::Error),
     /// Jails live below the parent that should go.
     #[error("remove what living jails use (there are {0})")]
     JailsLive(usize),
@@ -83,6 +93,12 @@ impl SessionError {
     /// What the user can do, where there is something.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Lacking(missing) => {
+                return Some(format!(
+                    "it takes {}. Without --strict it runs, and doesn't hold back {}",
+                    missing.remedy, missing.holds
+                ));
+            }
             Self::NotRoot => {
                 "run it through sudo: sudo httpjail … (a mode without root is to come)"
             }
@@ -103,6 +119,14 @@ impl SessionError {
             ) if source.kind() == io::ErrorKind::PermissionDenied => {
                 "the command's namespaces and mounts need CAP_SYS_ADMIN, which containers \
                                 mostly lack, and no profile that forbids mounts"
+            }
+            Self::Spawn(SpawnError::Open { .. }) => {
+                "nothing was run. See which guard is missing: sudo httpjail doctor; put the \
+                                programs up anew: sudo httpjail cleanup --all"
+            }
+            Self::End(source) if source.kind() == io::ErrorKind::TimedOut => {
+                "what is left has no network. It ends when the kernel lets go of it; then remove \
+                                it by: sudo httpjail cleanup"
             }
             Self::JailsLive(_) => "wait for them to end, or end them, and try again",
             Self::Log(_) => {

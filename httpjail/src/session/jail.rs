@@ -2,6 +2,8 @@
 
 use std::{fs::File, io, time::Duration};
 
+use httpjail_common::event::RefuseReason;
+
 use super::{SessionError, reap::JAIL_PREFIX, run_dir::RunDir, servers::Servers};
 use crate::backend::linux::{Endpoints, JailId, Maps, cgroup::CgroupDir, parent::Parent};
 
@@ -15,6 +17,8 @@ pub(super) struct Jail {
     dir: CgroupDir,
     id: JailId,
     maps: Maps,
+    /// Datagrams of init's own that were refused, as they had to be.
+    overlooked: u64,
     ended: bool,
 }
 
@@ -33,7 +37,7 @@ impl Jail {
             return Err(SessionError::Jail(io::ErrorKind::ResourceBusy.into()));
         }
         let id = JailId::of(&dir);
-        Ok(Self { dir, id, maps, ended: false })
+        Ok(Self { dir, id, maps, overlooked: 0, ended: false })
     }
 
     /// Its cgroup.
@@ -74,11 +78,16 @@ impl Jail {
         self.maps.arm(self.id, endpoints)
     }
 
+    /// Says nothing of that many refused datagrams: they were init's.
+    pub(super) fn overlook(&mut self, datagrams: usize) {
+        self.overlooked = u64::try_from(datagrams).unwrap_or(u64::MAX);
+    }
+
     /// Kills what is left in it, takes its network away and removes it.
     ///
     /// # Errors
     ///
-    /// When processes stay (frozen, in an uninterruptible call): they have no network.
+    /// When processes stay (in an uninterruptible call): the error names them. They have no network.
     pub(super) fn end(mut self) -> io::Result<()> {
         self.take_down()
     }
@@ -89,8 +98,9 @@ impl Jail {
         let disarmed = self.maps.disarm(self.id);
         let emptied = self.dir.kill().and_then(|()| self.dir.wait_empty(DEATH));
         let refusals = disarmed?;
-        for reason in httpjail_common::event::RefuseReason::ALL {
-            let count = refusals.of(reason);
+        for reason in RefuseReason::ALL {
+            let own = if reason == RefuseReason::Udp { self.overlooked } else { 0 };
+            let count = refusals.of(reason).saturating_sub(own);
             if count > 0 {
                 tracing::info!(reason = reason.as_str(), count, "the kernel side refused");
             }

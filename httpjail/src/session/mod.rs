@@ -5,6 +5,7 @@
 //! the command's first instruction, and what was put up goes in reverse (P4, P11).
 
 mod arm;
+mod canary;
 mod control;
 mod error;
 mod jail;

@@ -43,6 +43,8 @@ pub(super) struct ProxyRole {
     pub(super) inspect: Channel,
     /// The sockets to serve, marked as the jail's.
     pub(super) servers: Servers,
+    /// What the jail's init says first, and is told.
+    pub(super) canary: proxy::Canary,
     /// The jail's `cgroup.kill`, to end the jail when the supervisor is dead.
     pub(super) kill_switch: File,
     /// The request log.
@@ -101,6 +103,7 @@ impl ProxyRole {
         let config = proxy::ProxyConfig {
             listeners: self.servers.proxy,
             flows: Arc::new(JailFlows(self.flows)),
+            canary: self.canary,
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(authority),

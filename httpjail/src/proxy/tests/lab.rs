@@ -21,7 +21,9 @@ use crate::{
         Decision, Denial, DenyReason, EngineFactory, Host, Limits, Process, RequestFacts,
         RuleEngine,
     },
-    proxy::{Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, run},
+    proxy::{
+        Canary, Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, run,
+    },
     record::Recorder,
     tls::Authority,
     upstream::{Options, PrivateAccess},
@@ -94,6 +96,7 @@ impl Lab {
         let config = ProxyConfig {
             listeners: vec![listener],
             flows: Arc::new(Flows(Arc::clone(&shared))),
+            canary: Canary::default(),
             names: Arc::new(Names),
             dns_tcp: Arc::new(Hello),
             authority: Arc::clone(&authority),

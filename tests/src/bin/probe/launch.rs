@@ -18,8 +18,8 @@ const RUNS: &str = "/run/httpjail";
 
 /// `run-in CGROUP -- COMMAND…` moves into a cgroup first; `seclude CGROUP -- COMMAND…` also makes it
 /// the root of all cgroups that the command can see, with a /run/httpjail of its own; `holding
-/// ADDRESS -- COMMAND…` connects first and lets the command inherit the socket. Comes back only with
-/// an error.
+/// ADDRESS -- COMMAND…` connects first and lets the command inherit the socket; `without landlock --
+/// COMMAND…` runs it as on a kernel that has no Landlock. Comes back only with an error.
 pub(crate) fn run(how: &str, words: Vec<OsString>) -> io::Error {
     let [place, _dashes, program, arguments @ ..] = words.as_slice() else {
         return io::Error::other("wants PLACE -- COMMAND…");
@@ -27,6 +27,7 @@ pub(crate) fn run(how: &str, words: Vec<OsString>) -> io::Error {
     let held = match how {
         "run-in" => enter(Path::new(place)).map(|()| None),
         "seclude" => seclude(Path::new(place)).map(|()| None),
+        "without" => sys::take_landlock_away().map(|()| None),
         _ => hold(&place.to_string_lossy()).map(Some),
     };
     match held {

@@ -52,14 +52,17 @@ const ACTS: [(&str, Act); 24] = [
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let name = words.next().unwrap_or_default().to_string_lossy().into_owned();
-    if let "run-in" | "seclude" | "holding" = name.as_str() {
+    if let "run-in" | "seclude" | "holding" | "without" = name.as_str() {
         let failure = launch::run(&name, words.collect());
         eprintln!("probe {name}: {failure:#}");
         return ExitCode::from(125);
     }
     let Some((_, act)) = ACTS.iter().find(|(act, _)| *act == name) else {
         let names: Vec<_> = ACTS.iter().map(|(name, _)| *name).collect();
-        eprintln!("probe: no act {name:?}; there are: run-in seclude holding {}", names.join(" "));
+        eprintln!(
+            "probe: no act {name:?}; there are: run-in seclude holding without {}",
+            names.join(" ")
+        );
         return ExitCode::from(125);
     };
     let arguments = Arguments::new(words.map(|word| word.to_string_lossy().into_owned()));

@@ -4,7 +4,7 @@ use std::{error::Error, io, path::Path, thread};
 
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities, unshare_unsafe};
 
-use super::{Finding, State};
+use super::{Finding, Optional, State};
 use crate::backend::linux::{
     backstop::{Backstop, BackstopError},
     bpf::object,
@@ -22,6 +22,13 @@ const CAPABILITIES: [(CapabilitySet, &str); 3] = [
 ];
 /// Any cgroup will do for a try: no process is in it.
 const SOME_CGROUP: u64 = 1;
+
+/// What kernels before 6.12 lack.
+pub(super) const LANDLOCK: Optional = Optional {
+    guard: "Landlock",
+    holds: "abstract sockets and processes outside; files, from a broken proxy",
+    remedy: "Linux 6.12 or later with CONFIG_SECURITY_LANDLOCK, and landlock among lsm=",
+};
 
 pub(super) fn all() -> Vec<Finding> {
     vec![
@@ -162,8 +169,8 @@ fn seccomp() -> Finding {
 
 fn landlock() -> Finding {
     Finding {
-        guard: "Landlock",
-        holds: "abstract sockets and processes outside; files, from a broken proxy",
+        guard: LANDLOCK.guard,
+        holds: LANDLOCK.holds,
         since: "6.12",
         mandatory: false,
         state: match try_confinement() {
@@ -174,7 +181,7 @@ fn landlock() -> Finding {
             Ok(Extent::NoLandlock) => State::Missing("this kernel has none".to_owned()),
             Err(error) => State::Missing(error),
         },
-        remedy: Some("a kernel built with CONFIG_SECURITY_LANDLOCK, and landlock among lsm="),
+        remedy: Some(LANDLOCK.remedy),
     }
 }
 

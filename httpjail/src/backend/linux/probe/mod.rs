@@ -4,6 +4,8 @@ mod guards;
 
 use std::fmt;
 
+use super::spawn::has_landlock;
+
 /// One guard, and how it stands on this host.
 #[derive(Clone, Debug)]
 pub struct Finding {
@@ -55,6 +57,23 @@ impl fmt::Display for State {
             Self::Unknown(_) => "unknown",
         })
     }
+}
+
+/// A guard that jails can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Optional {
+    /// Its name, as in [`Finding`].
+    pub guard: &'static str,
+    /// What it holds back.
+    pub holds: &'static str,
+    /// What would mend it.
+    pub remedy: &'static str,
+}
+
+/// The guard that jails can do without and that this host can't give. It is asked for at every
+/// start, so it costs one call. (Without IPv6 nothing is open.)
+pub fn lacking() -> Option<Optional> {
+    (!has_landlock()).then_some(guards::LANDLOCK)
 }
 
 /// Tries every guard. What the caller may not try is said to be unknown.

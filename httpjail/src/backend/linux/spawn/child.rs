@@ -5,6 +5,7 @@
 use std::os::fd::RawFd;
 
 use super::{
+    canary::Attempts,
     capabilities::drop_openers,
     clone::Entry,
     credentials::Credentials,
@@ -33,6 +34,7 @@ pub(super) struct Orders<'a> {
     pub(super) credentials: Option<Credentials<'a>>,
     pub(super) signals: &'a Signals,
     pub(super) guards: &'a Guards,
+    pub(super) canary: &'a mut Attempts,
     /// Where the command's process begins to run.
     pub(super) stack: &'a mut [u8],
     /// The cgroup's directory.
@@ -60,7 +62,8 @@ impl Orders<'_> {
             if !gate_opens() {
                 return Ok(());
             }
-            let Self { image, signals, stack, .. } = self;
+            let Self { image, signals, stack, canary, .. } = self;
+            canary.make()?;
             Init { image, signals, stack, status: STATUS }.run()
         });
         let code = match done {

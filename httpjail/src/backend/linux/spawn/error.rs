@@ -49,6 +49,15 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// A guard of the jail doesn't hold; nothing was run.
+    #[error("shut the jail: {guard}")]
+    Open {
+        /// What should have been.
+        guard: Step,
+        /// What came instead; none: what should have been refused was done.
+        #[source]
+        source: Option<io::Error>,
+    },
     /// There is no such program.
     #[error("find {0:?}")]
     NotFound(OsString),
@@ -95,10 +104,18 @@ pub enum Step {
     EnterDomain = 13,
     /// Gives up system calls.
     FilterCalls = 14,
+    /// Sees a connection arrive at the jail's proxy.
+    TurnConnection = 15,
+    /// Sees a datagram refused.
+    RefuseDatagram = 16,
+    /// Sees a raw socket refused.
+    RefuseRawSocket = 17,
+    /// Sees the cgroups refused for writing.
+    RefuseCgroups = 18,
 }
 
 impl Step {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 18] = [
         Self::EnterCgroup,
         Self::CloseDescriptors,
         Self::FollowParent,
@@ -113,6 +130,10 @@ impl Step {
         Self::Mask,
         Self::EnterDomain,
         Self::FilterCalls,
+        Self::TurnConnection,
+        Self::RefuseDatagram,
+        Self::RefuseRawSocket,
+        Self::RefuseCgroups,
     ];
 }
 
@@ -133,6 +154,12 @@ impl std::fmt::Display for Step {
             Self::EnterDomain => "enter a Landlock domain",
             Self::FilterCalls => "install the filter of system calls",
             Self::StartCommand => "start the command from its init",
+            Self::TurnConnection => {
+                "the eBPF programs did not bring a connection to the jail's proxy"
+            }
+            Self::RefuseDatagram => "the eBPF programs did not refuse a datagram",
+            Self::RefuseRawSocket => "the filter of system calls did not refuse a raw socket",
+            Self::RefuseCgroups => "the mounts did not keep cgroups from being written",
         })
     }
 }
@@ -173,6 +200,13 @@ impl Failure {
     pub(super) fn into_error(self, command: OsString) -> SpawnError {
         let source = io::Error::from_raw_os_error(self.errno);
         match (self.step, self.errno) {
+            (
+                guard @ (Step::TurnConnection
+                | Step::RefuseDatagram
+                | Step::RefuseRawSocket
+                | Step::RefuseCgroups),
+                errno,
+            ) => SpawnError::Open { guard, source: (errno != 0).then_some(source) },
             (Step::Execute, libc::ENOENT | libc::ENOTDIR) => SpawnError::NotFound(command),
             (Step::Execute, _) => SpawnError::NotExecutable { command, source },
             (step, _) => SpawnError::Child { step, source },

@@ -25,15 +25,11 @@ impl Guards {
         folders: &[(PathBuf, PathBuf)],
         files: &[(PathBuf, PathBuf)],
     ) -> Result<Self, SpawnError> {
-        let landlock = landlock::is_there();
-        if !landlock {
-            tracing::info!("no Landlock scopes here: abstract Unix sockets outside can be reached");
-        }
         Ok(Self {
             command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
             view: View::plan().map_err(SpawnError::View)?,
             stand_ins: StandIns::plan(folders, files),
-            landlock,
+            landlock: landlock::is_there(),
             filter: Filter::new(),
         })
     }

@@ -18,6 +18,7 @@ use rustix::{
 
 use super::{
     SpawnError,
+    canary::{Attempts, Canary},
     child::Orders,
     clone::{Cloned, clone_into, fork},
     credentials::Credentials,
@@ -52,6 +53,8 @@ pub struct SpawnPlan<'a> {
     pub folders: &'a [(PathBuf, PathBuf)],
     /// Files that it sees in the place of others.
     pub files: &'a [(PathBuf, PathBuf)],
+    /// What init tries before the command runs.
+    pub canary: &'a Canary,
 }
 
 /// The jail's init, in its cgroup, before the command: it waits until the jail is armed (P4). Dropped, it ends without having run anything.
@@ -106,6 +109,7 @@ pub(super) fn spawn_by(
     let report_writer = moved_up(report_writer.into())?;
     let status_writer = moved_up(status_writer.into())?;
     let guards = Guards::plan(plan.folders, plan.files)?;
+    let mut canary = Attempts::plan(plan.canary)?;
     let mut stack = vec![0; init::STACK];
     let orders = Orders {
         image: &mut image,
@@ -116,6 +120,7 @@ pub(super) fn spawn_by(
         }),
         signals: &plan.signals,
         guards: &guards,
+        canary: &mut canary,
         stack: &mut stack,
         cgroup: plan.cgroup.as_raw_fd(),
         gate: gate_reader.as_raw_fd(),
@@ -154,7 +159,7 @@ impl HeldChild {
     ///
     /// # Errors
     ///
-    /// When it couldn't; then it has ended.
+    /// When it couldn't, or when the jail turned out not to be shut; then it has ended.
     pub fn release(mut self) -> Result<Child, SpawnError> {
         // A child that has failed already reads nothing; its report says why.
         let opened = self.gate.take().map_or(Ok(()), |mut gate| gate.write_all(&[1]));

@@ -26,7 +26,7 @@ struct Attributes {
 }
 
 /// Whether the kernel can do it.
-pub(super) fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     // SAFETY: with this flag the call takes no memory.
     let version = unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, ASK)

@@ -4,13 +4,14 @@
 //! ```text
 //! spawn()      prepare everything -> clone into cgroup and namespaces -> HeldChild
 //! the child    close descriptors, mounts, identity, no_new_privs, wait at the gate
-//! release()    open the gate -> the child is init, and executes the command -> Child
+//! release()    open the gate -> the child is init, tries the jail, executes the command -> Child
 //! wait()       the command's status, by a pipe; init's end ends what is left
 //! ```
 //!
 //! Between the clone and the exec the child runs only what POSIX calls async-signal-safe: other
 //! threads of the parent may have held any lock. So whatever needs memory is made before.
 
+mod canary;
 mod capabilities;
 mod child;
 mod clone;
@@ -29,8 +30,10 @@ mod stand_ins;
 mod stdio;
 mod view;
 
+pub use canary::{Canary, WORD};
 pub use error::{SpawnError, Step};
 pub use held::{Child, HeldChild, SpawnPlan, spawn};
+pub(crate) use landlock::is_there as has_landlock;
 pub use signals::Signals;
 
 #[cfg(test)]

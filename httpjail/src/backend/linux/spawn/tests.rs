@@ -20,6 +20,7 @@ use crate::backend::linux::{
     user::Identity,
 };
 
+mod canary;
 mod jail;
 
 /// A cgroup to spawn into and a directory that everybody may write to.
@@ -27,6 +28,7 @@ struct Fixture {
     cgroup: TestCgroup,
     directory: TempDir,
     environment: Vec<(OsString, OsString)>,
+    canary: Canary,
 }
 
 impl Fixture {
@@ -39,6 +41,7 @@ impl Fixture {
             cgroup: TestCgroup::new(),
             directory,
             environment: vec![path, ("OUTPUT".into(), output)],
+            canary: Canary::default(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Fixture {
             signals: Signals::capture(),
             folders: &[],
             files: &[],
+            canary: &self.canary,
         }
     }
 

@@ -1,0 +1,259 @@
+//! The canary: before the command's first instruction init tries, from inside the jail, what the
+//! jail must stop. What gets through stops the run instead.
+//!
+//! The list is made before the clone; what init does with it neither allocates, locks nor panics.
+
+use std::{
+    ffi::CString,
+    mem,
+    net::SocketAddr,
+    os::{fd::RawFd, unix::ffi::OsStrExt},
+    path::PathBuf,
+    ptr,
+};
+
+use super::{
+    child::{check, errno},
+    error::{Failure, SpawnError, Step},
+};
+
+/// Bytes of the word by which the jail's proxy shows that it is the one that was reached.
+pub const WORD: usize = 16;
+
+/// How long the proxy may take to answer, in seconds.
+const PATIENCE: libc::time_t = 10;
+/// So that what gets out by mistake gets no further than to the next machine.
+const HOPS: libc::c_int = 1;
+
+/// What is tried, and what must come of it.
+#[derive(Clone, Debug, Default)]
+pub struct Canary {
+    /// Connections to these addresses must arrive at the jail's proxy.
+    pub connections: Vec<SocketAddr>,
+    /// What the proxy sends on each of them, and nobody else knows.
+    pub word: [u8; WORD],
+    /// Datagrams to these addresses must be refused with EPERM. They are on this machine, where
+    /// one that isn't refused stays.
+    pub datagrams: Vec<SocketAddr>,
+    /// These files must not open for writing.
+    pub files: Vec<PathBuf>,
+}
+
+/// The same, in the kernel's terms.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    connections: Vec<Connection>,
+    word: [u8; WORD],
+    datagrams: Vec<Address>,
+    files: Vec<CString>,
+}
+
+impl Attempts {
+    /// Gets ready for the child.
+    pub(super) fn plan(canary: &Canary) -> Result<Self, SpawnError> {
+        let file = |path: &PathBuf| {
+            let nul = |_| SpawnError::Nul(path.clone().into());
+            CString::new(path.as_os_str().as_bytes()).map_err(nul)
+        };
+        let connection = |to: &SocketAddr| Connection { to: Address::from(*to), socket: -1 };
+        Ok(Self {
+            connections: canary.connections.iter().map(connection).collect(),
+            word: canary.word,
+            datagrams: canary.datagrams.iter().map(|to| Address::from(*to)).collect(),
+            files: canary.files.iter().map(file).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Tries all. Async-signal-safe. The proxy answers while the rest is tried.
+    pub(super) fn make(&mut self) -> Result<(), Failure> {
+        for connection in &mut self.connections {
+            connection.open()?;
+        }
+        self.datagrams.iter().try_for_each(refuses_datagram)?;
+        refuses_raw_socket()?;
+        self.files.iter().try_for_each(refuses_writing)?;
+        let word = &self.word;
+        self.connections.iter().try_for_each(|connection| connection.brings(word))
+    }
+}
+
+/// A connection that the jail's programs must turn to its proxy.
+#[derive(Debug)]
+struct Connection {
+    to: Address,
+    socket: RawFd,
+}
+
+impl Connection {
+    fn open(&mut self) -> Result<(), Failure> {
+        const STEP: Step = Step::TurnConnection;
+        let patience = libc::timeval { tv_sec: PATIENCE, tv_usec: 0 };
+        // A reset at the close: nothing of it stays behind.
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let (level, name) = match self.to.family() {
+            libc::AF_INET => (libc::IPPROTO_IP, libc::IP_TTL),
+            _ => (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+        };
+        self.socket = self.to.socket(libc::SOCK_STREAM, STEP)?;
+        set(self.socket, level, name, &HOPS)?;
+        set(self.socket, libc::SOL_SOCKET, libc::SO_LINGER, &linger)?;
+        set(self.socket, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &patience)?;
+        set(self.socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &patience)?;
+        // SAFETY: the address is valid for its length.
+        let connected = unsafe { libc::connect(self.socket, self.to.as_ptr(), self.to.length) };
+        check(STEP, connected.into()).map_err(late)
+    }
+
+    /// Closes it when the proxy's word has come.
+    fn brings(&self, word: &[u8; WORD]) -> Result<(), Failure> {
+        const STEP: Step = Step::TurnConnection;
+        let mut came = [0_u8; WORD];
+        // SAFETY: the buffer is valid for its length; the descriptor is this function's to close.
+        let length = unsafe {
+            let place = came.as_mut_ptr().cast();
+            let length = libc::recv(self.socket, place, came.len(), libc::MSG_WAITALL);
+            let failed = check(STEP, length as libc::c_long);
+            libc::close(self.socket);
+            failed.map_err(late)?;
+            length
+        };
+        if length as usize != came.len() || came != *word {
+            return Err(Failure { step: STEP, errno: libc::EBADMSG });
+        }
+        Ok(())
+    }
+}
+
+/// A socket's timeout, by its usual name.
+fn late(failure: Failure) -> Failure {
+    match failure.errno {
+        libc::EAGAIN | libc::EINPROGRESS => Failure { errno: libc::ETIMEDOUT, ..failure },
+        _ => failure,
+    }
+}
+
+fn refuses_datagram(to: &Address) -> Result<(), Failure> {
+    const STEP: Step = Step::RefuseDatagram;
+    let socket = to.socket(libc::SOCK_DGRAM, STEP)?;
+    // SAFETY: one byte and an address, each valid for its length.
+    let sent =
+        unsafe { libc::sendto(socket, c"".as_ptr().cast(), 1, 0, to.as_ptr(), to.length) as RawFd };
+    let refused = refused(STEP, sent, &[libc::EPERM]);
+    // SAFETY: made above, and used by nobody else.
+    unsafe { libc::close(socket) };
+    refused
+}
+
+fn refuses_raw_socket() -> Result<(), Failure> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: socket takes plain numbers.
+    let socket = unsafe { libc::socket(libc::AF_INET, kind, libc::IPPROTO_RAW) };
+    refused(Step::RefuseRawSocket, socket, &[libc::EPERM])
+}
+
+/// Where the jail doesn't see the file it can't write it.
+fn refuses_writing(path: &CString) -> Result<(), Failure> {
+    // SAFETY: the path is NUL-terminated.
+    let file = unsafe { libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
+    let refusals = [libc::EROFS, libc::EACCES, libc::EPERM, libc::ENOENT];
+    refused(Step::RefuseCgroups, file, &refusals)
+}
+
+/// Whether the call failed as it must. What it made otherwise goes with the process.
+fn refused(step: Step, result: RawFd, refusals: &[libc::c_int]) -> Result<(), Failure> {
+    let errno = if result == -1 { errno() } else { 0 };
+    if refusals.contains(&errno) { Ok(()) } else { Err(Failure { step, errno }) }
+}
+
+fn set<T>(socket: RawFd, level: libc::c_int, name: libc::c_int, value: &T) -> Result<(), Failure> {
+    let length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value is valid for its size.
+    let set = unsafe { libc::setsockopt(socket, level, name, ptr::from_ref(value).cast(), length) };
+    check(Step::TurnConnection, set.into())
+}
+
+/// A socket address as the kernel takes it.
+struct Address {
+    storage: libc::sockaddr_storage,
+    length: libc::socklen_t,
+}
+
+impl Address {
+    fn family(&self) -> libc::c_int {
+        self.storage.ss_family.into()
+    }
+
+    fn as_ptr(&self) -> *const libc::sockaddr {
+        (&raw const self.storage).cast()
+    }
+
+    fn socket(&self, kind: libc::c_int, step: Step) -> Result<RawFd, Failure> {
+        // SAFETY: socket takes plain numbers.
+        let socket = unsafe { libc::socket(self.family(), kind | libc::SOCK_CLOEXEC, 0) };
+        check(step, socket.into())?;
+        Ok(socket)
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        // SAFETY: all zeroes is a valid address of no family.
+        let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+        let place = &raw mut storage;
+        let length = match address {
+            SocketAddr::V4(v4) => {
+                let address = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: v4.port().to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from(*v4.ip()).to_be() },
+                    sin_zero: [0; 8],
+                };
+                // SAFETY: the storage has room and alignment for every kind of address.
+                unsafe { place.cast::<libc::sockaddr_in>().write(address) };
+                size_of_val(&address)
+            }
+            SocketAddr::V6(v6) => {
+                let address = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: v6.port().to_be(),
+                    sin6_flowinfo: 0,
+                    sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                    sin6_scope_id: v6.scope_id(),
+                };
+                // SAFETY: as above.
+                unsafe { place.cast::<libc::sockaddr_in6>().write(address) };
+                size_of_val(&address)
+            }
+        };
+        Self { storage, length: length as libc::socklen_t }
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Address").field("family", &self.family()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inside a jail the filter refuses it; that twin is every run.
+    #[test]
+    fn sees_that_a_raw_socket_is_made() {
+        assert!(rustix::process::geteuid().is_root(), "this test needs root");
+        let failure = Failure { step: Step::RefuseRawSocket, errno: 0 };
+        assert_eq!(refuses_raw_socket(), Err(failure));
+    }
+
+    #[test]
+    fn sees_that_a_file_is_opened() {
+        let path = |path: &str| CString::new(path).unwrap();
+        assert_eq!(refuses_writing(&path("/no/such/file")), Ok(()));
+        let failure = Failure { step: Step::RefuseCgroups, errno: 0 };
+        assert_eq!(refuses_writing(&path("/dev/null")), Err(failure));
+        let failure = Failure { step: Step::RefuseCgroups, errno: libc::EISDIR };
+        assert_eq!(refuses_writing(&path("/")), Err(failure), "refused for another reason");
+    }
+}
