@@ -10,6 +10,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use super::{
     SessionError,
     control::Channel,
+    doors,
     jail::Jail,
     log::{self, Log, Owner},
     proxy_process::Proxy,
@@ -58,9 +59,7 @@ impl Planned {
         }
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let identity = user::of_command(plan.user.as_deref())?;
-        if plan.user.is_some() && identity.is_none() {
-            tracing::warn!("--user opens: the command runs as root, who has more ways out");
-        }
+        doors::announce(&plan, identity.is_none());
         let upstream = upstream(&plan.upstream)?;
         let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;

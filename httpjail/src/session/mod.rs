@@ -6,6 +6,7 @@
 
 mod arm;
 mod control;
+mod doors;
 mod error;
 mod jail;
 mod log;
