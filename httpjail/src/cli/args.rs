@@ -2,9 +2,12 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{
+    ArgAction, Args, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
-use super::options::{PrivateRange, Resolve, Timeout};
+use super::options::{self, PrivateRange, Resolve, Timeout};
 
 /// Shown below the options on the page of `--help`.
 const AFTER_HELP: &str = "\
@@ -118,6 +121,14 @@ pub(super) struct RunArgs {
     )]
     pub(super) allow_private: Vec<PrivateRange>,
 
+    /// Leave this Unix socket, or those below this folder, within the command's reach; repeatable
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_parser = OsStringValueParser::new().try_map(options::socket_path)
+    )]
+    pub(super) allow_unix: Vec<PathBuf>,
+
     /// Run the command as this user, by name or id, instead of the one who called sudo
     #[arg(long, value_name = "USER")]
     pub(super) user: Option<OsString>,
@@ -221,6 +232,9 @@ mod tests {
             "b.test=[::1]",
             "--allow-private=10.0.0.0/8",
             "--allow-private",
+            "--allow-unix",
+            "/run/a",
+            "--allow-unix=/run/b",
             "-vv",
             "-v",
             "cmd",
@@ -234,6 +248,7 @@ mod tests {
         assert_eq!(run.resolve.len(), 2);
         let net = PrivateRange::Net("10.0.0.0/8".parse().unwrap());
         assert_eq!(run.allow_private, [net, PrivateRange::All]);
+        assert_eq!(run.allow_unix, [PathBuf::from("/run/a"), "/run/b".into()]);
         assert_eq!(run.verbose.verbose, 3);
         assert_eq!(run.command, ["cmd"]);
     }
@@ -267,6 +282,9 @@ mod tests {
             &["--resolve", "a", "cmd"],
             &["--allow-private=", "cmd"],
             &["--allow-private=x", "cmd"],
+            &["--allow-unix", "relative", "cmd"],
+            &["--allow-unix", "@abstract", "cmd"],
+            &["--allow-unix=", "cmd"],
             &["cleanup", "--js", "a"],
             &["cleanup", "more"],
         ] {
@@ -287,6 +305,8 @@ mod tests {
             &["--timeout", "0", "cmd"],
             &["--resolve", "a", "cmd"],
             &["--allow-private=10.1.2.3/8", "cmd"],
+            &["--allow-unix", "docker.sock", "cmd"],
+            &["--allow-unix", "@/tmp/.X11-unix/X0", "cmd"],
             &["cleanup", "more"],
         ]
         .iter()

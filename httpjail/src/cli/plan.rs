@@ -49,6 +49,8 @@ pub struct RunPlan {
     pub timeout: Option<Duration>,
     /// How the proxy reaches origins.
     pub upstream: UpstreamPlan,
+    /// Unix sockets, and folders of such, that the jail doesn't hide.
+    pub allow_unix: Vec<PathBuf>,
     /// Whom the command runs as, if not whom it is usual.
     pub user: Option<OsString>,
     /// What is special about the command's environment.
@@ -154,6 +156,7 @@ impl RunPlan {
                 extra_ca: run.upstream_ca,
                 allow_private: run.allow_private,
             },
+            allow_unix: run.allow_unix,
             user: run.user,
             environment: Wishes { keep: run.keep_env, unset: run.unset_env },
         })

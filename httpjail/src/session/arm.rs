@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -40,6 +41,7 @@ const PROXY_START: Duration = Duration::from_secs(10);
 pub(super) struct Planned {
     plan: RunPlan,
     upstream: Options,
+    sockets: Vec<PathBuf>,
     identity: Option<Identity>,
     inherited: spawn::Signals,
     signals: Signals,
@@ -59,13 +61,14 @@ impl Planned {
         }
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let identity = user::of_command(plan.user.as_deref())?;
+        let sockets = doors::sockets(&plan.allow_unix)?;
         doors::announce(&plan, identity.is_none());
         let upstream = upstream(&plan.upstream)?;
         let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
-        Ok(Self { plan, upstream, identity, inherited, signals, hierarchy, log })
+        Ok(Self { plan, upstream, sockets, identity, inherited, signals, hierarchy, log })
     }
 
     /// Puts the jail up. The proxy is forked first and gets ready while the kernel side is armed;
@@ -118,6 +121,7 @@ impl Planned {
             signals: self.inherited,
             folders: &trust.stores().folders,
             files: &trust.stores().files,
+            sockets: &self.sockets,
         })?;
         jail.arm(endpoints).map_err(SessionError::Jail)?;
         Ok(Armed {

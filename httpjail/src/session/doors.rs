@@ -1,10 +1,42 @@
 //! The options that open the jail: each says what it opens, in one line on standard error.
 
+use std::{
+    io,
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+};
+
+use super::SessionError;
 use crate::cli::plan::{PrivateRange, RunPlan};
+
+/// Finds the sockets and folders that stay open, whatever the paths that were given for them.
+///
+/// # Errors
+///
+/// When one isn't there: a misspelt path would leave hidden what was meant.
+pub(super) fn sockets(given: &[PathBuf]) -> Result<Vec<PathBuf>, SessionError> {
+    let open = |path: &PathBuf| {
+        canonical(path).map_err(|source| SessionError::AllowUnix { path: path.clone(), source })
+    };
+    given.iter().map(open).collect()
+}
+
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    let canonical = path.canonicalize()?;
+    let kind = canonical.symlink_metadata()?.file_type();
+    if kind.is_socket() || kind.is_dir() {
+        return Ok(canonical);
+    }
+    Err(io::Error::other("it is neither a socket nor a folder"))
+}
 
 /// Says what the plan opens. `is_root`: the command runs as root.
 pub(super) fn announce(plan: &RunPlan, is_root: bool) {
-    let lines = [as_root(plan, is_root), private(&plan.upstream.allow_private)];
+    let lines = [
+        as_root(plan, is_root),
+        private(&plan.upstream.allow_private),
+        unix(&plan.allow_unix),
+    ];
     for line in lines.into_iter().flatten() {
         tracing::warn!("{line}");
     }
@@ -30,9 +62,43 @@ fn private(ranges: &[PrivateRange]) -> Option<String> {
     Some(format!("--allow-private opens: allowed requests may go to {named}"))
 }
 
+fn unix(sockets: &[PathBuf]) -> Option<String> {
+    if sockets.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = sockets.iter().map(|path| format!("{path:?}")).collect();
+    let named = named.join(", ");
+    Some(format!("--allow-unix opens: what serves at {named} can act for the command outside"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_the_sockets() {
+        assert_eq!(unix(&[]), None);
+        assert_eq!(
+            unix(&["/run/a b".into(), "/run/c\n".into()]).unwrap(),
+            r#"--allow-unix opens: what serves at "/run/a b", "/run/c\n" can act for the command outside"#
+        );
+    }
+
+    #[test]
+    fn takes_sockets_and_folders_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().canonicalize().unwrap();
+        let socket = here.join("socket");
+        let _server = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let (link, file) = (here.join("link"), here.join("file"));
+        std::os::unix::fs::symlink(&here, &link).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let given = [socket.clone(), link.join("socket"), link];
+        assert_eq!(sockets(&given).unwrap(), [socket.clone(), socket, here.clone()]);
+        for wrong in [file, here.join("absent")] {
+            assert!(sockets(&[wrong]).is_err());
+        }
+    }
 
     #[test]
     fn names_the_private_ranges() {

@@ -1,9 +1,8 @@
 //! What is around the command besides its cgroup, planned before the clone.
 
-use std::path::PathBuf;
-
 use super::{
-    SpawnError, cmdline::CommandLine, landlock, seccomp::Filter, stand_ins::StandIns, view::View,
+    SpawnError, SpawnPlan, cmdline::CommandLine, landlock, seccomp::Filter, stand_ins::StandIns,
+    view::View,
 };
 
 /// What the child puts up, in this order.
@@ -21,18 +20,15 @@ pub(super) struct Guards {
 impl Guards {
     /// Looks at the machine and the kernel. All guards are put up or nothing is run, but for
     /// Landlock's, which kernels before 6.12 lack.
-    pub(super) fn plan(
-        folders: &[(PathBuf, PathBuf)],
-        files: &[(PathBuf, PathBuf)],
-    ) -> Result<Self, SpawnError> {
+    pub(super) fn plan(plan: &SpawnPlan<'_>) -> Result<Self, SpawnError> {
         let landlock = landlock::is_there();
         if !landlock {
             tracing::info!("no Landlock scopes here: abstract Unix sockets outside can be reached");
         }
         Ok(Self {
             command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
-            view: View::plan().map_err(SpawnError::View)?,
-            stand_ins: StandIns::plan(folders, files),
+            view: View::plan(plan.sockets).map_err(SpawnError::View)?,
+            stand_ins: StandIns::plan(plan.folders, plan.files),
             landlock,
             filter: Filter::new(),
         })

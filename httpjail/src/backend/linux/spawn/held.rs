@@ -52,6 +52,8 @@ pub struct SpawnPlan<'a> {
     pub folders: &'a [(PathBuf, PathBuf)],
     /// Files that it sees in the place of others.
     pub files: &'a [(PathBuf, PathBuf)],
+    /// Unix sockets, and folders of such, that stay within its reach. Canonical paths.
+    pub sockets: &'a [PathBuf],
 }
 
 /// The jail's init, in its cgroup, before the command: it waits until the jail is armed (P4). Dropped, it ends without having run anything.
@@ -105,7 +107,7 @@ pub(super) fn spawn_by(
     let gate_reader = moved_up(gate_reader.into())?;
     let report_writer = moved_up(report_writer.into())?;
     let status_writer = moved_up(status_writer.into())?;
-    let guards = Guards::plan(plan.folders, plan.files)?;
+    let guards = Guards::plan(&plan)?;
     let mut stack = vec![0; init::STACK];
     let orders = Orders {
         image: &mut image,

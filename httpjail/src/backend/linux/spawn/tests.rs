@@ -52,6 +52,7 @@ impl Fixture {
             signals: Signals::capture(),
             folders: &[],
             files: &[],
+            sockets: &[],
         }
     }
 
