@@ -129,6 +129,10 @@ pub(super) struct RunArgs {
     )]
     pub(super) allow_unix: Vec<PathBuf>,
 
+    /// Let programs that the command runs gain privileges, as set-user-id ones (sudo) do
+    #[arg(long)]
+    pub(super) allow_new_privileges: bool,
+
     /// Run the command as this user, by name or id, instead of the one who called sudo
     #[arg(long, value_name = "USER")]
     pub(super) user: Option<OsString>,
@@ -235,6 +239,7 @@ mod tests {
             "--allow-unix",
             "/run/a",
             "--allow-unix=/run/b",
+            "--allow-new-privileges",
             "-vv",
             "-v",
             "cmd",
@@ -249,6 +254,7 @@ mod tests {
         let net = PrivateRange::Net("10.0.0.0/8".parse().unwrap());
         assert_eq!(run.allow_private, [net, PrivateRange::All]);
         assert_eq!(run.allow_unix, [PathBuf::from("/run/a"), "/run/b".into()]);
+        assert!(run.allow_new_privileges);
         assert_eq!(run.verbose.verbose, 3);
         assert_eq!(run.command, ["cmd"]);
     }

@@ -10,7 +10,7 @@ use std::{
 use super::args::{Action, Cli, RunArgs};
 pub use super::options::{PrivateRange, Resolve};
 use crate::{
-    backend::linux::user::Wishes,
+    backend::linux::{spawn::Privileges, user::Wishes},
     policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
 };
@@ -51,6 +51,8 @@ pub struct RunPlan {
     pub upstream: UpstreamPlan,
     /// Unix sockets, and folders of such, that the jail doesn't hide.
     pub allow_unix: Vec<PathBuf>,
+    /// Whether programs in the jail gain privileges.
+    pub privileges: Privileges,
     /// Whom the command runs as, if not whom it is usual.
     pub user: Option<OsString>,
     /// What is special about the command's environment.
@@ -157,6 +159,11 @@ impl RunPlan {
                 allow_private: run.allow_private,
             },
             allow_unix: run.allow_unix,
+            privileges: if run.allow_new_privileges {
+                Privileges::Gained
+            } else {
+                Privileges::Refused
+            },
             user: run.user,
             environment: Wishes { keep: run.keep_env, unset: run.unset_env },
         })

@@ -122,6 +122,7 @@ impl Planned {
             folders: &trust.stores().folders,
             files: &trust.stores().files,
             sockets: &self.sockets,
+            privileges: self.plan.privileges,
         })?;
         jail.arm(endpoints).map_err(SessionError::Jail)?;
         Ok(Armed {

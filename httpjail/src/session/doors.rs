@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::SessionError;
-use crate::cli::plan::{PrivateRange, RunPlan};
+use crate::{
+    backend::linux::spawn::Privileges,
+    cli::plan::{PrivateRange, RunPlan},
+};
 
 /// Finds the sockets and folders that stay open, whatever the paths that were given for them.
 ///
@@ -36,6 +39,7 @@ pub(super) fn announce(plan: &RunPlan, is_root: bool) {
         as_root(plan, is_root),
         private(&plan.upstream.allow_private),
         unix(&plan.allow_unix),
+        privileges(plan.privileges),
     ];
     for line in lines.into_iter().flatten() {
         tracing::warn!("{line}");
@@ -69,6 +73,15 @@ fn unix(sockets: &[PathBuf]) -> Option<String> {
     let named: Vec<_> = sockets.iter().map(|path| format!("{path:?}")).collect();
     let named = named.join(", ");
     Some(format!("--allow-unix opens: what serves at {named} can act for the command outside"))
+}
+
+fn privileges(privileges: Privileges) -> Option<String> {
+    let opens = "--allow-new-privileges opens: the command can become root, who has more ways out, \
+                 by sudo and the like";
+    match privileges {
+        Privileges::Refused => None,
+        Privileges::Gained => Some(opens.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,16 @@ use super::{
     view::View,
 };
 
+/// Whether a program that the command executes gains privileges by its owner or its capabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Privileges {
+    /// None does (`no_new_privs`).
+    #[default]
+    Refused,
+    /// Set-user-id programs do, within what the jail leaves to root.
+    Gained,
+}
+
 /// What the child puts up, in this order.
 #[derive(Debug)]
 pub(super) struct Guards {
@@ -15,6 +25,7 @@ pub(super) struct Guards {
     /// Whether there is Landlock to be used.
     pub(super) landlock: bool,
     pub(super) filter: Filter,
+    pub(super) privileges: Privileges,
 }
 
 impl Guards {
@@ -31,6 +42,7 @@ impl Guards {
             stand_ins: StandIns::plan(plan.folders, plan.files),
             landlock,
             filter: Filter::new(),
+            privileges: plan.privileges,
         })
     }
 }

@@ -22,7 +22,7 @@ use super::{
     clone::{Cloned, clone_into, fork},
     credentials::Credentials,
     error::Failure,
-    guards::Guards,
+    guards::{Guards, Privileges},
     image::Image,
     init,
     signals::{AllBlocked, Signals},
@@ -54,6 +54,8 @@ pub struct SpawnPlan<'a> {
     pub files: &'a [(PathBuf, PathBuf)],
     /// Unix sockets, and folders of such, that stay within its reach. Canonical paths.
     pub sockets: &'a [PathBuf],
+    /// Whether programs gain privileges.
+    pub privileges: Privileges,
 }
 
 /// The jail's init, in its cgroup, before the command: it waits until the jail is armed (P4). Dropped, it ends without having run anything.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! spawn()      prepare everything -> clone into cgroup and namespaces -> HeldChild
-//! the child    close descriptors, mounts, identity, no_new_privs, wait at the gate
+//! the child    close descriptors, mounts, filter, identity, no_new_privs, wait at the gate
 //! release()    open the gate -> the child is init, and executes the command -> Child
 //! wait()       the command's status, by a pipe; init's end ends what is left
 //! ```
@@ -30,6 +30,7 @@ mod stdio;
 mod view;
 
 pub use error::{SpawnError, Step};
+pub use guards::Privileges;
 pub use held::{Child, HeldChild, SpawnPlan, spawn};
 pub use signals::Signals;
 

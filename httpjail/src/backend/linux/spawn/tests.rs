@@ -53,6 +53,7 @@ impl Fixture {
             folders: &[],
             files: &[],
             sockets: &[],
+            privileges: Privileges::Refused,
         }
     }
 
