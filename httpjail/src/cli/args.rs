@@ -1,6 +1,6 @@
 //! The shape of the command line: what clap reads, without any effect.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, num::NonZeroU16, path::PathBuf};
 
 use clap::{
     ArgAction, Args, Parser, Subcommand,
@@ -121,6 +121,10 @@ pub(super) struct RunArgs {
     )]
     pub(super) allow_private: Vec<PrivateRange>,
 
+    /// Let programs on this machine connect to this TCP port of the command; repeatable
+    #[arg(long, value_name = "PORT")]
+    pub(super) publish: Vec<NonZeroU16>,
+
     /// Leave this Unix socket, or those below this folder, within the command's reach; repeatable
     #[arg(
         long,
@@ -236,6 +240,9 @@ mod tests {
             "b.test=[::1]",
             "--allow-private=10.0.0.0/8",
             "--allow-private",
+            "--publish=80",
+            "--publish",
+            "65535",
             "--allow-unix",
             "/run/a",
             "--allow-unix=/run/b",
@@ -253,6 +260,7 @@ mod tests {
         assert_eq!(run.resolve.len(), 2);
         let net = PrivateRange::Net("10.0.0.0/8".parse().unwrap());
         assert_eq!(run.allow_private, [net, PrivateRange::All]);
+        assert_eq!(run.publish.iter().map(|port| port.get()).collect::<Vec<_>>(), [80, 65535]);
         assert_eq!(run.allow_unix, [PathBuf::from("/run/a"), "/run/b".into()]);
         assert!(run.allow_new_privileges);
         assert_eq!(run.verbose.verbose, 3);
@@ -288,6 +296,9 @@ mod tests {
             &["--resolve", "a", "cmd"],
             &["--allow-private=", "cmd"],
             &["--allow-private=x", "cmd"],
+            &["--publish", "0", "cmd"],
+            &["--publish", "65536", "cmd"],
+            &["--publish", "8080:80", "cmd"],
             &["--allow-unix", "relative", "cmd"],
             &["--allow-unix", "@abstract", "cmd"],
             &["--allow-unix=", "cmd"],

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use httpjail_common::jail::{MAX_PUBLISHED, Published};
+
 use super::args::{Action, Cli, RunArgs};
 pub use super::options::{PrivateRange, Resolve};
 use crate::{
@@ -49,6 +51,8 @@ pub struct RunPlan {
     pub timeout: Option<Duration>,
     /// How the proxy reaches origins.
     pub upstream: UpstreamPlan,
+    /// Ports of the jail that programs outside can connect to.
+    pub published: Published,
     /// Unix sockets, and folders of such, that the jail doesn't hide.
     pub allow_unix: Vec<PathBuf>,
     /// Whether programs in the jail gain privileges.
@@ -88,6 +92,9 @@ pub enum PlanError {
     /// What was meant as the value of `--allow-private` stands where the command does.
     #[error("start: `{0}` is a network, not a command")]
     Network(String),
+    /// More ports than the kernel side holds.
+    #[error("publish {0} ports: {MAX_PUBLISHED} are the most")]
+    Published(usize),
     /// The rule can't be used.
     #[error(transparent)]
     Rule(#[from] RuleError),
@@ -119,7 +126,11 @@ impl PlanError {
             Self::Network(network) => {
                 Some(format!("write --allow-private={network}, with an equals sign"))
             }
-            Self::Rule(_) | Self::Method(_) | Self::Url(_) | Self::Authority { .. } => None,
+            Self::Published(_)
+            | Self::Rule(_)
+            | Self::Method(_)
+            | Self::Url(_)
+            | Self::Authority { .. } => None,
         }
     }
 }
@@ -147,6 +158,8 @@ impl RunPlan {
         if let Some(network) = run.allow_private.last().and_then(|_| network(&command)) {
             return Err(PlanError::Network(network));
         }
+        let published =
+            Published::new(&run.publish).ok_or(PlanError::Published(run.publish.len()))?;
         Ok(Self {
             rules,
             command,
@@ -158,6 +171,7 @@ impl RunPlan {
                 extra_ca: run.upstream_ca,
                 allow_private: run.allow_private,
             },
+            published,
             allow_unix: run.allow_unix,
             privileges: if run.allow_new_privileges {
                 Privileges::Gained

@@ -124,7 +124,7 @@ impl Planned {
             sockets: &self.sockets,
             privileges: self.plan.privileges,
         })?;
-        jail.arm(endpoints).map_err(SessionError::Jail)?;
+        jail.arm(endpoints, self.plan.published).map_err(SessionError::Jail)?;
         Ok(Armed {
             command,
             up: Up {

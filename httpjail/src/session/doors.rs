@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use httpjail_common::jail::Published;
+
 use super::SessionError;
 use crate::{
     backend::linux::spawn::Privileges,
@@ -38,6 +40,7 @@ pub(super) fn announce(plan: &RunPlan, is_root: bool) {
     let lines = [
         as_root(plan, is_root),
         private(&plan.upstream.allow_private),
+        ports(&plan.published),
         unix(&plan.allow_unix),
         privileges(plan.privileges),
     ];
@@ -64,6 +67,15 @@ fn private(ranges: &[PrivateRange]) -> Option<String> {
         |networks| networks.join(", "),
     );
     Some(format!("--allow-private opens: allowed requests may go to {named}"))
+}
+
+fn ports(published: &Published) -> Option<String> {
+    let ports = published.ports().map(|port| port.to_string());
+    let named = ports.reduce(|all, port| all + ", " + &port)?;
+    Some(format!(
+        "--publish opens: programs on this machine can connect to port {named} of the command, which \
+         tells them what it likes"
+    ))
 }
 
 fn unix(sockets: &[PathBuf]) -> Option<String> {
