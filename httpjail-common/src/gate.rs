@@ -131,9 +131,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::jail::Published;
 
-    const JAIL: JailEntry =
-        JailEntry { proxy_v4: 4000, proxy_v6: 6000, dns_v4: 4053, dns_v6: 6053 };
+    const JAIL: JailEntry = JailEntry {
+        proxy_v4: 4000,
+        proxy_v6: 6000,
+        dns_v4: 4053,
+        dns_v6: 6053,
+        published: Published::NONE,
+    };
     const V4_ONLY: JailEntry = JailEntry { proxy_v6: 0, dns_v6: 0, ..JAIL };
 
     fn addr(text: &str) -> Addr {

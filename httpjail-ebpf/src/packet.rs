@@ -1,5 +1,6 @@
 //! The boundary (P1): whatever the other hooks saw or missed, a packet of a jail leaves or
-//! arrives only over lo, and only between the jail and its proxy, its stub or itself.
+//! arrives only over lo, and only between the jail and its proxy, its stub or itself; or between
+//! a listener at a published port and whoever connected to it.
 
 use core::ptr::addr_of;
 
@@ -13,7 +14,7 @@ use httpjail_common::{
 
 use crate::{
     ctx,
-    emit::{NO_JAIL, Refused},
+    emit::{self, NO_JAIL, Refused},
     jail::{self, Jail},
     local,
 };
@@ -42,6 +43,10 @@ struct Ends {
 #[inline(always)]
 pub fn egress(ctx: &SkBuffContext) -> Result<(), Refused> {
     let (jail, ends) = inspect(ctx)?;
+    // Nothing is opened from a published port: a client outside does that.
+    if !ends.opens && is_published(ctx, &jail, &ends, ends.from) {
+        return Ok(());
+    }
     between(ctx, &jail, &ends, ends.from, ends.to, RefuseReason::Stranger)
 }
 
@@ -49,8 +54,29 @@ pub fn egress(ctx: &SkBuffContext) -> Result<(), Refused> {
 #[inline(always)]
 pub fn ingress(ctx: &SkBuffContext) -> Result<(), Refused> {
     let (jail, ends) = inspect(ctx)?;
+    if is_published(ctx, &jail, &ends, ends.to) {
+        return Ok(());
+    }
     // The sender is the socket that an answer to this packet would reach.
     between(ctx, &jail, &ends, ends.to, ends.from, RefuseReason::Inbound)
+}
+
+/// Whether the packet is of a listener at a published port, or of a connection that such a one
+/// accepted, whoever is at the other end.
+///
+/// A jailed program can bind a published port to connect from it, too; then the socket has a note
+/// and doesn't listen. Accepted sockets have none, as socket storage isn't inherited, and the
+/// connect hook refuses them for good.
+#[inline(always)]
+fn is_published(ctx: &SkBuffContext, jail: &Jail, ends: &Ends, near: Target) -> bool {
+    if ends.transport != Transport::Tcp
+        || !jail.entry.published.has(near.port)
+        || ends.to.addr.is_scoped()
+    {
+        return false;
+    }
+    let Some(sk) = emit::present(ctx::socket_of_packet(ctx.skb.skb)) else { return false };
+    ctx::is_listener(sk) || local::note(sk).is_none()
 }
 
 /// Passes what goes between the jail's socket at `near` and, at `far`, the jail's proxy or stub or

@@ -109,6 +109,8 @@ fn wrong_usage_exits_with_2_and_says_so_on_standard_error() {
         &["--js", "true"],
         &["--bogus", "true"],
         &["--timeout", "soon", "true"],
+        &["--allow-unix", "docker.sock", "true"],
+        &["--allow-unix", "@abstract", "true"],
         &["--test", "https://a.test/", "--", "true"],
     ] {
         let said = httpjail(words);

@@ -1,6 +1,8 @@
 //! The jailed command: who it is, what it inherits, how its end is told.
 
-use httpjail_tests::{DOCKER_GID, FRIENDS_GID, Lab, USER_GID, USER_NAME, USER_UID};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use httpjail_tests::{DOCKER_GID, FRIENDS_GID, Invocation, Lab, USER_GID, USER_NAME, USER_UID};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -100,6 +102,67 @@ fn gives_no_new_privileges() {
     assert_eq!(report["seen"]["no_new_privileges"], json!(["1"]));
     let sudo = lab.jail().as_user().sh("sudo -n true");
     assert_ne!(sudo.code, Some(0), "{sudo:?}");
+    lab.assert_clean();
+}
+
+/// A copy of the probe in the lab's home, owned by root and with its set-user-id bit.
+fn set_user_id_probe(lab: &Lab) -> String {
+    let path = lab.home().join("root-probe");
+    fs::copy(lab.probe(), &path).expect("the home is there");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).expect("it is our own");
+    path.into_os_string().into_string().expect("UTF-8")
+}
+
+#[test]
+fn a_set_user_id_program_gains_privileges_when_allowed() {
+    let lab = Lab::new();
+    let probe = set_user_id_probe(&lab);
+    let user = USER_UID.to_string();
+    let jail = || lab.jail().as_user();
+    for (place, effective, none) in [
+        (lab.outside().as_user(), "0", "0"),
+        (jail().option("--allow-new-privileges"), "0", "0"),
+        (jail(), &*user, "1"),
+    ] {
+        let report = place.run([&probe, "identity"]).exits(0).report();
+        assert_eq!(report["seen"]["uid"][1], effective, "{report}");
+        assert_eq!(report["seen"]["no_new_privileges"], json!([none]), "{report}");
+    }
+    let jailed = jail().option("--allow-new-privileges").run(["true"]).exits(0);
+    let warnings: Vec<_> = jailed.stderr.lines().collect();
+    let opens = "WARN --allow-new-privileges opens: ";
+    assert!(matches!(warnings[..], [one] if one.contains(opens)), "{jailed:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn privileges_that_are_gained_do_not_open_the_jail() {
+    let lab = Lab::new();
+    let probe = set_user_id_probe(&lab);
+    let cgroup = lab.cgroup().path().to_str().expect("UTF-8").to_owned();
+    let jail = || lab.jail().as_user().option("--allow-new-privileges");
+    let enter = [&*probe, "run-in", &cgroup, "--", "true"];
+    lab.outside().as_user().run(enter).exits(0);
+    let entered = jail().run(enter).exits(125);
+    assert!(entered.stderr.contains("Read-only"), "{entered:?}");
+    for act in ["raw", "packet"] {
+        let interface = if act == "packet" { "lo" } else { "127.0.0.1:1" };
+        let sent = |place: Invocation<'_>| place.run([&*probe, act, interface]).exits(0).report();
+        let twin = sent(lab.outside().as_user());
+        assert_eq!(twin["seen"]["sent"], true, "without a jail: {twin}");
+        let jailed = sent(jail());
+        assert_eq!(jailed["step"], "socket", "{act}: {jailed}");
+    }
+    let bits = |place: Invocation<'_>| {
+        let report = place.run([&*probe, "identity"]).exits(0).report();
+        let text = report["seen"]["capabilities"][0].as_str().unwrap_or_default().to_owned();
+        u64::from_str_radix(&text, 16).expect("hexadecimal")
+    };
+    let openers = 1 << 12 | 1 << 13 | 1 << 21 | 1 << 39; // CAP_NET_ADMIN, _NET_RAW, _SYS_ADMIN, _BPF
+    assert_eq!(bits(lab.outside().as_user()) & openers, openers, "without a jail");
+    assert_eq!(bits(jail()) & openers, 0);
+    let sudo = jail().sh("sudo -n id -u").exits(0);
+    assert_eq!(sudo.stdout, "0\n", "{sudo:?}");
     lab.assert_clean();
 }
 

@@ -59,6 +59,11 @@ fn dials_private_addresses_when_allowed() {
     for options in [&["--allow-private"][..], &["--allow-private=10.77.0.0/16"]] {
         let allowed = get(&lab, options, "http://inside.test/");
         assert!(allowed.stdout.ends_with("200"), "{allowed:?}");
+        let warnings: Vec<_> = allowed.stderr.lines().collect();
+        assert!(
+            matches!(warnings[..], [one] if one.contains("WARN --allow-private opens: ")),
+            "{allowed:?}"
+        );
     }
     answering.join().expect("the server served");
     let other = get(&lab, &["--allow-private=192.168.0.0/16"], "http://inside.test/");

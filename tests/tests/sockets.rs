@@ -67,6 +67,54 @@ fn hides_the_sockets_of_daemons() {
 }
 
 #[test]
+fn leaves_the_sockets_that_are_named() {
+    let lab = Lab::new();
+    let home = lab.home();
+    std::fs::create_dir(home.join("run")).expect("the home is there");
+    std::os::unix::fs::symlink("run", home.join("link")).expect("the home is there");
+    let path = |name: &str| home.join(name).into_os_string().into_string().expect("UTF-8");
+    let [one, other, away] = ["run/one.sock", "run/other.sock", "away.sock"].map(path);
+    // The daemon binds by the path through the link, so that is what the kernel lists.
+    let servers = [path("link/one.sock"), other.clone(), away.clone()];
+    let servers = servers.map(|name| serve(&lab.outside(), &name, "1"));
+    let names = [&*one, &*other, &*away, &*path("link/one.sock")];
+    assert_eq!(ask(&lab.outside().as_user(), "1", &names), ["hello"; 4], "without a jail");
+    let (yes, no) = ("hello", "ECONNREFUSED");
+    for (open, reached) in [
+        (&[][..], [no, no, no, no]),
+        (&[&*one], [yes, no, no, yes]),
+        (&[&*path("link/one.sock")], [yes, no, no, yes]),
+        (&[&*path("run")], [yes, yes, no, yes]),
+        (&[&*path("link")], [yes, yes, no, yes]),
+        (&[&*other, &*away], [no, yes, yes, no]),
+    ] {
+        for jail in [lab.jail(), lab.jail().as_user()] {
+            let jail =
+                open.iter().fold(jail, |jail, path| jail.option("--allow-unix").option(path));
+            assert_eq!(ask(&jail, "1", &names), reached, "{open:?}");
+        }
+    }
+    drop(servers);
+    lab.assert_clean();
+}
+
+#[test]
+fn says_which_sockets_it_leaves() {
+    let lab = Lab::new();
+    let home = lab.home();
+    let home = home.to_str().expect("UTF-8");
+    let run = lab.jail().option("--allow-unix").option(home).run(["true"]).exits(0);
+    let warnings: Vec<_> = run.stderr.lines().collect();
+    assert!(matches!(warnings[..], [one] if one.contains("WARN --allow-unix opens: ")), "{run:?}");
+    for (wrong, why) in [("/no/such.sock", "No such file"), ("/etc/passwd", "neither a socket")] {
+        let refused = lab.jail().option("--allow-unix").option(wrong).run(["true"]).exits(125);
+        let says = refused.stderr.contains(wrong) && refused.stderr.contains(why);
+        assert!(says, "{refused:?}");
+    }
+    lab.assert_clean();
+}
+
+#[test]
 fn refuses_abstract_names_of_programs_outside() {
     let lab = Lab::new();
     for kind in KINDS {

@@ -1,10 +1,13 @@
 //! The shape of the command line: what clap reads, without any effect.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, num::NonZeroU16, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{
+    ArgAction, Args, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
-use super::options::{PrivateRange, Resolve, Timeout};
+use super::options::{self, PrivateRange, Resolve, Timeout};
 
 /// Shown below the options on the page of `--help`.
 const AFTER_HELP: &str = "\
@@ -118,6 +121,22 @@ pub(super) struct RunArgs {
     )]
     pub(super) allow_private: Vec<PrivateRange>,
 
+    /// Let programs on this machine connect to this TCP port of the command; repeatable
+    #[arg(long, value_name = "PORT")]
+    pub(super) publish: Vec<NonZeroU16>,
+
+    /// Leave this Unix socket, or those below this folder, within the command's reach; repeatable
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_parser = OsStringValueParser::new().try_map(options::socket_path)
+    )]
+    pub(super) allow_unix: Vec<PathBuf>,
+
+    /// Let programs that the command runs gain privileges, as set-user-id ones (sudo) do
+    #[arg(long)]
+    pub(super) allow_new_privileges: bool,
+
     /// Run the command as this user, by name or id, instead of the one who called sudo
     #[arg(long, value_name = "USER")]
     pub(super) user: Option<OsString>,
@@ -226,6 +245,13 @@ mod tests {
             "--allow-private=10.0.0.0/8",
             "--allow-private",
             "--strict",
+            "--publish=80",
+            "--publish",
+            "65535",
+            "--allow-unix",
+            "/run/a",
+            "--allow-unix=/run/b",
+            "--allow-new-privileges",
             "-vv",
             "-v",
             "cmd",
@@ -240,6 +266,9 @@ mod tests {
         let net = PrivateRange::Net("10.0.0.0/8".parse().unwrap());
         assert_eq!(run.allow_private, [net, PrivateRange::All]);
         assert!(run.strict && !parse(&["cmd"]).unwrap().run.strict);
+        assert_eq!(run.publish.iter().map(|port| port.get()).collect::<Vec<_>>(), [80, 65535]);
+        assert_eq!(run.allow_unix, [PathBuf::from("/run/a"), "/run/b".into()]);
+        assert!(run.allow_new_privileges);
         assert_eq!(run.verbose.verbose, 3);
         assert_eq!(run.command, ["cmd"]);
     }
@@ -273,6 +302,12 @@ mod tests {
             &["--resolve", "a", "cmd"],
             &["--allow-private=", "cmd"],
             &["--allow-private=x", "cmd"],
+            &["--publish", "0", "cmd"],
+            &["--publish", "65536", "cmd"],
+            &["--publish", "8080:80", "cmd"],
+            &["--allow-unix", "relative", "cmd"],
+            &["--allow-unix", "@abstract", "cmd"],
+            &["--allow-unix=", "cmd"],
             &["cleanup", "--js", "a"],
             &["cleanup", "more"],
         ] {
@@ -293,6 +328,8 @@ mod tests {
             &["--timeout", "0", "cmd"],
             &["--resolve", "a", "cmd"],
             &["--allow-private=10.1.2.3/8", "cmd"],
+            &["--allow-unix", "docker.sock", "cmd"],
+            &["--allow-unix", "@/tmp/.X11-unix/X0", "cmd"],
             &["cleanup", "more"],
         ]
         .iter()

@@ -1,6 +1,13 @@
 //! Values of command-line options, parsed into types.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    ffi::OsString,
+    net::IpAddr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -51,6 +58,16 @@ pub enum OptionError {
         /// The network that holds it.
         meant: IpNet,
     },
+    /// A path whose meaning depends on where httpjail is started, or none.
+    #[error("`{}` isn't a path from the root, such as /run/docker.sock", .0.display())]
+    SocketPath(PathBuf),
+    /// The name of an abstract socket.
+    #[error(
+        "abstract sockets such as `{}` can't be opened one by one: Landlock keeps the jail from all \
+         of them or from none",
+        .0.display()
+    )]
+    AbstractSocket(PathBuf),
     /// Not a positive number of seconds.
     #[error("expected a number of seconds above zero, such as 30 or 0.5")]
     Timeout,
@@ -103,6 +120,20 @@ impl FromStr for Timeout {
             Ok(limit) if plain && !limit.is_zero() => Ok(Self(limit)),
             Ok(_) | Err(_) => Err(OptionError::Timeout),
         }
+    }
+}
+
+/// `--allow-unix PATH`: a socket, or a folder of such.
+///
+/// # Errors
+///
+/// When it is no absolute path.
+pub(super) fn socket_path(word: OsString) -> Result<PathBuf, OptionError> {
+    let path = PathBuf::from(word);
+    match path.as_os_str().as_bytes() {
+        [b'@', ..] => Err(OptionError::AbstractSocket(path)),
+        _ if Path::is_absolute(&path) => Ok(path),
+        _ => Err(OptionError::SocketPath(path)),
     }
 }
 

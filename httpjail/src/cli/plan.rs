@@ -7,10 +7,12 @@ use std::{
     time::Duration,
 };
 
+use httpjail_common::jail::{MAX_PUBLISHED, Published};
+
 use super::args::{Action, Cli, RunArgs};
 pub use super::options::{PrivateRange, Resolve};
 use crate::{
-    backend::linux::user::Wishes,
+    backend::linux::{spawn::Privileges, user::Wishes},
     policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
 };
@@ -49,6 +51,12 @@ pub struct RunPlan {
     pub timeout: Option<Duration>,
     /// How the proxy reaches origins.
     pub upstream: UpstreamPlan,
+    /// Ports of the jail that programs outside can connect to.
+    pub published: Published,
+    /// Unix sockets, and folders of such, that the jail doesn't hide.
+    pub allow_unix: Vec<PathBuf>,
+    /// Whether programs in the jail gain privileges.
+    pub privileges: Privileges,
     /// Whom the command runs as, if not whom it is usual.
     pub user: Option<OsString>,
     /// What becomes of it where a guard is missing that jails can do without.
@@ -95,6 +103,9 @@ pub enum PlanError {
     /// What was meant as the value of `--allow-private` stands where the command does.
     #[error("start: `{0}` is a network, not a command")]
     Network(String),
+    /// More ports than the kernel side holds.
+    #[error("publish {0} ports: {MAX_PUBLISHED} are the most")]
+    Published(usize),
     /// The rule can't be used.
     #[error(transparent)]
     Rule(#[from] RuleError),
@@ -126,7 +137,11 @@ impl PlanError {
             Self::Network(network) => {
                 Some(format!("write --allow-private={network}, with an equals sign"))
             }
-            Self::Rule(_) | Self::Method(_) | Self::Url(_) | Self::Authority { .. } => None,
+            Self::Published(_)
+            | Self::Rule(_)
+            | Self::Method(_)
+            | Self::Url(_)
+            | Self::Authority { .. } => None,
         }
     }
 }
@@ -154,6 +169,8 @@ impl RunPlan {
         if let Some(network) = run.allow_private.last().and_then(|_| network(&command)) {
             return Err(PlanError::Network(network));
         }
+        let published =
+            Published::new(&run.publish).ok_or(PlanError::Published(run.publish.len()))?;
         Ok(Self {
             rules,
             command,
@@ -164,6 +181,13 @@ impl RunPlan {
                 resolve: run.resolve,
                 extra_ca: run.upstream_ca,
                 allow_private: run.allow_private,
+            },
+            published,
+            allow_unix: run.allow_unix,
+            privileges: if run.allow_new_privileges {
+                Privileges::Gained
+            } else {
+                Privileges::Refused
             },
             user: run.user,
             lacking: if run.strict { Lacking::Refuse } else { Lacking::Warn },

@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use super::{
     SessionError, canary,
     control::Channel,
+    doors,
     jail::Jail,
     log::{self, Log, Owner},
     proxy_process::Proxy,
@@ -40,6 +42,7 @@ const PROXY_START: Duration = Duration::from_secs(10);
 pub(super) struct Planned {
     plan: RunPlan,
     upstream: Options,
+    sockets: Vec<PathBuf>,
     identity: Option<Identity>,
     inherited: spawn::Signals,
     signals: Signals,
@@ -59,16 +62,15 @@ impl Planned {
         }
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let identity = user::of_command(plan.user.as_deref())?;
-        if plan.user.is_some() && identity.is_none() {
-            tracing::warn!("--user opens: the command runs as root, who has more ways out");
-        }
         tell_of_missing_guard(plan.lacking, probe::lacking())?;
+        let sockets = doors::sockets(&plan.allow_unix)?;
+        doors::announce(&plan, identity.is_none());
         let upstream = upstream(&plan.upstream)?;
         let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
-        Ok(Self { plan, upstream, identity, inherited, signals, hierarchy, log })
+        Ok(Self { plan, upstream, sockets, identity, inherited, signals, hierarchy, log })
     }
 
     /// Puts the jail up. The proxy is forked first and gets ready while the kernel side is armed;
@@ -125,8 +127,10 @@ impl Planned {
             folders: &trust.stores().folders,
             files: &trust.stores().files,
             canary: &canary,
+            sockets: &self.sockets,
+            privileges: self.plan.privileges,
         })?;
-        jail.arm(endpoints).map_err(SessionError::Jail)?;
+        jail.arm(endpoints, self.plan.published).map_err(SessionError::Jail)?;
         Ok(Armed {
             command,
             attempts: canary.datagrams.len(),

@@ -55,6 +55,14 @@ pub enum SessionError {
         /// The cause.
         source: rustls_pki_types::pem::Error,
     },
+    /// What `--allow-unix` names isn't there, or isn't that.
+    #[error("open {} to the command (--allow-unix)", path.display())]
+    AllowUnix {
+        /// Its path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The proxy role could not be started, or ended before it was ready.
     #[error("start the proxy")]
     Proxy(#[source] io::Error),

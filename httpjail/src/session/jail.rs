@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, time::Duration};
 
-use httpjail_common::event::RefuseReason;
+use httpjail_common::{event::RefuseReason, jail::Published};
 
 use super::{SessionError, reap::JAIL_PREFIX, run_dir::RunDir, servers::Servers};
 use crate::backend::linux::{Endpoints, JailId, Maps, cgroup::CgroupDir, parent::Parent};
@@ -69,13 +69,13 @@ impl Jail {
         servers.sockets().try_for_each(|socket| self.maps.mark_server(self.id, socket))
     }
 
-    /// Gives the jail its way to the proxy and the stub, and no other.
+    /// Gives the jail its way to the proxy and the stub, and others theirs to what it publishes.
     ///
     /// # Errors
     ///
     /// When the entry can't be written.
-    pub(super) fn arm(&self, endpoints: Endpoints) -> io::Result<()> {
-        self.maps.arm(self.id, endpoints)
+    pub(super) fn arm(&self, endpoints: Endpoints, published: Published) -> io::Result<()> {
+        self.maps.arm(self.id, endpoints, published)
     }
 
     /// Says nothing of that many refused datagrams: they were init's.

@@ -7,6 +7,7 @@
 mod arm;
 mod canary;
 mod control;
+mod doors;
 mod error;
 mod jail;
 mod log;

@@ -1,6 +1,8 @@
 //! The programs on a real kernel: loaded, attached, armed, removed. The kernel suite in
 //! `tests/` tries what they stop.
 
+use httpjail_common::jail::Published;
+
 use super::{
     Endpoints, JailId,
     cgroup::{CgroupDir, Hierarchy},
@@ -21,7 +23,7 @@ fn a_parent_is_made_once_and_found_again() {
     let id = JailId::of(&jail);
     assert!(!first.maps().is_armed(id).unwrap());
     let endpoints = Endpoints { proxy_v4: 1, proxy_v6: Some(2), dns_v4: 3, dns_v6: Some(4) };
-    first.maps().arm(id, endpoints).unwrap();
+    first.maps().arm(id, endpoints, Published::NONE).unwrap();
     assert!(again.maps().is_armed(id).unwrap(), "both see the same maps");
     first.maps().disarm(id).unwrap();
     assert!(!again.maps().is_armed(id).unwrap());

@@ -29,13 +29,14 @@ pub(crate) fn mptcp(arguments: &Arguments) -> Result<Value, Refusal> {
     converse(arguments, socket, target)
 }
 
-/// Sends the mark within the SYN, without asking for a cookie first.
+/// Sends the mark within the SYN, without asking for a cookie first. Options as for [`tcp`].
 pub(crate) fn fast_open(arguments: &Arguments) -> Result<Value, Refusal> {
     let target = arguments.address();
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None).step("socket")?;
     let on = 1_i32.to_ne_bytes();
     sys::set_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_FASTOPEN_NO_COOKIE, &on)
         .step("TCP_FASTOPEN_NO_COOKIE")?;
+    apply(arguments, &socket, target)?;
     let address = SockAddr::from(target);
     socket
         .send_to_with_flags(arguments.mark(), &address, libc::MSG_FASTOPEN)

@@ -9,7 +9,7 @@ use std::{
 use httpjail_common::{
     event::Refusals,
     flow::FlowKey,
-    jail::{Counters, JailEntry, LocalKey},
+    jail::{Counters, JailEntry, LocalKey, Published},
     names,
 };
 
@@ -101,17 +101,24 @@ impl Maps {
         sys::update(self.servers.as_fd(), &socket.as_raw_fd(), jail.0)
     }
 
-    /// Gives a jail its network: from now on its processes reach these endpoints.
+    /// Gives a jail its network: from now on its processes reach these endpoints, and are
+    /// reached at the published ports.
     ///
     /// # Errors
     ///
     /// When a map is full.
-    pub(crate) fn arm(&self, jail: JailId, endpoints: Endpoints) -> io::Result<()> {
+    pub(crate) fn arm(
+        &self,
+        jail: JailId,
+        endpoints: Endpoints,
+        published: Published,
+    ) -> io::Result<()> {
         let entry = JailEntry {
             proxy_v4: endpoints.proxy_v4.into(),
             proxy_v6: endpoints.proxy_v6.unwrap_or(0).into(),
             dns_v4: endpoints.dns_v4.into(),
             dns_v6: endpoints.dns_v6.unwrap_or(0).into(),
+            published,
         };
         sys::update(self.counters.as_fd(), &jail.0, Counters::default())?;
         sys::update(self.jails.as_fd(), &jail.0, entry)

@@ -22,8 +22,6 @@ pub const WORD: usize = 16;
 
 /// How long the proxy may take to answer, in seconds.
 const PATIENCE: libc::time_t = 10;
-/// So that what gets out by mistake gets no further than to the next machine.
-const HOPS: libc::c_int = 1;
 
 /// What is tried, and what must come of it.
 #[derive(Clone, Debug, Default)]
@@ -90,15 +88,10 @@ impl Connection {
         let patience = libc::timeval { tv_sec: PATIENCE, tv_usec: 0 };
         // A reset at the close: nothing of it stays behind.
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        let (level, name) = match self.to.family() {
-            libc::AF_INET => (libc::IPPROTO_IP, libc::IP_TTL),
-            _ => (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
-        };
         self.socket = self.to.socket(libc::SOCK_STREAM, STEP)?;
-        set(self.socket, level, name, &HOPS)?;
-        set(self.socket, libc::SOL_SOCKET, libc::SO_LINGER, &linger)?;
-        set(self.socket, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &patience)?;
-        set(self.socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &patience)?;
+        set(self.socket, libc::SO_LINGER, &linger)?;
+        set(self.socket, libc::SO_SNDTIMEO, &patience)?;
+        set(self.socket, libc::SO_RCVTIMEO, &patience)?;
         // SAFETY: the address is valid for its length.
         let connected = unsafe { libc::connect(self.socket, self.to.as_ptr(), self.to.length) };
         check(STEP, connected.into()).map_err(late)
@@ -165,10 +158,13 @@ fn refused(step: Step, result: RawFd, refusals: &[libc::c_int]) -> Result<(), Fa
     if refusals.contains(&errno) { Ok(()) } else { Err(Failure { step, errno }) }
 }
 
-fn set<T>(socket: RawFd, level: libc::c_int, name: libc::c_int, value: &T) -> Result<(), Failure> {
+fn set<T>(socket: RawFd, name: libc::c_int, value: &T) -> Result<(), Failure> {
     let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: the value is valid for its size.
-    let set = unsafe { libc::setsockopt(socket, level, name, ptr::from_ref(value).cast(), length) };
+    let set = unsafe {
+        let value = ptr::from_ref(value).cast();
+        libc::setsockopt(socket, libc::SOL_SOCKET, name, value, length)
+    };
     check(Step::TurnConnection, set.into())
 }
 

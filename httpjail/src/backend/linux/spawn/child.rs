@@ -10,7 +10,7 @@ use super::{
     clone::Entry,
     credentials::Credentials,
     error::{Failure, Step},
-    guards::Guards,
+    guards::{Guards, Privileges},
     image::Image,
     init::Init,
     landlock,
@@ -94,21 +94,26 @@ impl Orders<'_> {
         unsafe { self.guards.command_line.replace() };
         self.guards.view.make()?;
         self.guards.stand_ins.make()?;
+        // Both take CAP_SYS_ADMIN or no_new_privs, and there may be no no_new_privs to come. What
+        // follows is within the filter.
+        if self.guards.landlock {
+            landlock::enter_domain()?;
+        }
+        self.guards.filter.install()?;
         drop_openers()?;
         if let Some(credentials) = &self.credentials {
             credentials.assume()?;
         }
-        refuse_privileges()?;
+        match self.guards.privileges {
+            Privileges::Refused => refuse_privileges()?,
+            Privileges::Gained => {}
+        }
         // Init runs as the command's user, who must not take it over.
         // SAFETY: PR_SET_DUMPABLE takes a plain number.
         let hidden = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0_u64, 0_u64, 0_u64, 0_u64) };
         check(Step::HideInit, hidden.into())?;
         // A change of user clears the wish, so it stands after it.
-        follow_parent()?;
-        if self.guards.landlock {
-            landlock::enter_domain()?;
-        }
-        self.guards.filter.install()
+        follow_parent()
     }
 
     /// Leaves the child with 0 to 2, and its pipes, which close at the exec (P5).

@@ -1,10 +1,19 @@
 //! What is around the command besides its cgroup, planned before the clone.
 
-use std::path::PathBuf;
-
 use super::{
-    SpawnError, cmdline::CommandLine, landlock, seccomp::Filter, stand_ins::StandIns, view::View,
+    SpawnError, SpawnPlan, cmdline::CommandLine, landlock, seccomp::Filter, stand_ins::StandIns,
+    view::View,
 };
+
+/// Whether a program that the command executes gains privileges by its owner or its capabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Privileges {
+    /// None does (`no_new_privs`).
+    #[default]
+    Refused,
+    /// Set-user-id programs do, within what the jail leaves to root.
+    Gained,
+}
 
 /// What the child puts up, in this order.
 #[derive(Debug)]
@@ -16,21 +25,20 @@ pub(super) struct Guards {
     /// Whether there is Landlock to be used.
     pub(super) landlock: bool,
     pub(super) filter: Filter,
+    pub(super) privileges: Privileges,
 }
 
 impl Guards {
     /// Looks at the machine and the kernel. All guards are put up or nothing is run, but for
     /// Landlock's, which kernels before 6.12 lack.
-    pub(super) fn plan(
-        folders: &[(PathBuf, PathBuf)],
-        files: &[(PathBuf, PathBuf)],
-    ) -> Result<Self, SpawnError> {
+    pub(super) fn plan(plan: &SpawnPlan<'_>) -> Result<Self, SpawnError> {
         Ok(Self {
             command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
-            view: View::plan().map_err(SpawnError::View)?,
-            stand_ins: StandIns::plan(folders, files),
+            view: View::plan(plan.sockets).map_err(SpawnError::View)?,
+            stand_ins: StandIns::plan(plan.folders, plan.files),
             landlock: landlock::is_there(),
             filter: Filter::new(),
+            privileges: plan.privileges,
         })
     }
 }

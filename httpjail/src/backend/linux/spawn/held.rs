@@ -23,7 +23,7 @@ use super::{
     clone::{Cloned, clone_into, fork},
     credentials::Credentials,
     error::Failure,
-    guards::Guards,
+    guards::{Guards, Privileges},
     image::Image,
     init,
     signals::{AllBlocked, Signals},
@@ -55,6 +55,10 @@ pub struct SpawnPlan<'a> {
     pub files: &'a [(PathBuf, PathBuf)],
     /// What init tries before the command runs.
     pub canary: &'a Canary,
+    /// Unix sockets, and folders of such, that stay within its reach. Canonical paths.
+    pub sockets: &'a [PathBuf],
+    /// Whether programs gain privileges.
+    pub privileges: Privileges,
 }
 
 /// The jail's init, in its cgroup, before the command: it waits until the jail is armed (P4). Dropped, it ends without having run anything.
@@ -108,7 +112,7 @@ pub(super) fn spawn_by(
     let gate_reader = moved_up(gate_reader.into())?;
     let report_writer = moved_up(report_writer.into())?;
     let status_writer = moved_up(status_writer.into())?;
-    let guards = Guards::plan(plan.folders, plan.files)?;
+    let guards = Guards::plan(&plan)?;
     let mut canary = Attempts::plan(plan.canary)?;
     let mut stack = vec![0; init::STACK];
     let orders = Orders {

@@ -34,7 +34,7 @@ pub(crate) fn is_there() -> bool {
     version >= VERSION
 }
 
-/// Enters a domain for good. Needs no_new_privs. Async-signal-safe.
+/// Enters a domain for good. Needs CAP_SYS_ADMIN or no_new_privs. Async-signal-safe.
 pub(super) fn enter_domain() -> Result<(), Failure> {
     let attributes = Attributes { handled_access_fs: 0, handled_access_net: 0, scoped: SCOPED };
     let size = size_of_val(&attributes);

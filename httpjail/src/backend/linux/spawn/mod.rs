@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! spawn()      prepare everything -> clone into cgroup and namespaces -> HeldChild
-//! the child    close descriptors, mounts, identity, no_new_privs, wait at the gate
+//! the child    close descriptors, mounts, filter, identity, no_new_privs, wait at the gate
 //! release()    open the gate -> the child is init, tries the jail, executes the command -> Child
 //! wait()       the command's status, by a pipe; init's end ends what is left
 //! ```
@@ -32,6 +32,7 @@ mod view;
 
 pub use canary::{Canary, WORD};
 pub use error::{SpawnError, Step};
+pub use guards::Privileges;
 pub use held::{Child, HeldChild, SpawnPlan, spawn};
 pub(crate) use landlock::is_there as has_landlock;
 pub use signals::Signals;

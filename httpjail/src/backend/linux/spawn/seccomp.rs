@@ -107,7 +107,7 @@ impl Filter {
         Self(table)
     }
 
-    /// Installs it for good. Needs no_new_privs. Async-signal-safe.
+    /// Installs it for good. Needs CAP_SYS_ADMIN or no_new_privs. Async-signal-safe.
     pub(super) fn install(&self) -> Result<(), Failure> {
         let program = libc::sock_fprog {
             len: self.0.len() as libc::c_ushort,

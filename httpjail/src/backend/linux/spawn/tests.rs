@@ -56,6 +56,8 @@ impl Fixture {
             folders: &[],
             files: &[],
             canary: &self.canary,
+            sockets: &[],
+            privileges: Privileges::Refused,
         }
     }
 

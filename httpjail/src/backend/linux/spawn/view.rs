@@ -68,19 +68,21 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Looks at the machine as it is now.
+    /// Looks at the machine as it is now. The sockets at or below `open`, which are canonical
+    /// paths, stay in view.
     ///
     /// # Errors
     ///
     /// When `/proc` can't be read.
-    pub(super) fn plan() -> io::Result<Self> {
+    pub(super) fn plan(open: &[PathBuf]) -> io::Result<Self> {
         // The clone copies this thread's namespaces. Paths are bytes: daemons choose their names.
         let mounts = fs::read("/proc/thread-self/mountinfo")?;
         let sockets = fs::read("/proc/thread-self/net/unix")?;
-        Ok(Self::of(&mounts, &sockets, is_socket))
+        let is_hidden = |path: &Path| is_socket(path) && !is_open(path, open);
+        Ok(Self::of(&mounts, &sockets, is_hidden))
     }
 
-    fn of(mounts: &[u8], sockets: &[u8], is_socket: impl Fn(&Path) -> bool) -> Self {
+    fn of(mounts: &[u8], sockets: &[u8], is_hidden: impl Fn(&Path) -> bool) -> Self {
         let mounts: Vec<Mount> = lines(mounts).filter_map(Mount::parse).collect();
         let has_sys = mounts.iter().any(|mount| mount.point == Path::new(SYS));
         let settings = mounts.iter().filter(|mount| SETTINGS.contains(&mount.kind.as_slice()));
@@ -90,7 +92,7 @@ impl View {
         let files = mounts.iter().filter(|mount| mount.is_part).map(|mount| mount.point.clone());
         let known = KNOWN_SOCKETS.iter().map(PathBuf::from);
         let sockets = lines(sockets).filter_map(bound_path).chain(files).chain(known);
-        let sockets: BTreeSet<PathBuf> = sockets.filter(|path| is_socket(path)).collect();
+        let sockets: BTreeSet<PathBuf> = sockets.filter(|path| is_hidden(path)).collect();
         let masked = DEVICES.iter().map(PathBuf::from).chain(sockets);
         Self {
             read_only_trees: c_paths(has_sys.then(|| PathBuf::from(SYS))),
@@ -188,6 +190,12 @@ fn is_socket(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
 }
 
+/// Daemons are known by the paths that they gave to bind(2), which may lead through links.
+fn is_open(path: &Path, open: &[PathBuf]) -> bool {
+    let is_below = |path: PathBuf| open.iter().any(|open| path.starts_with(open));
+    !open.is_empty() && path.canonicalize().is_ok_and(is_below)
+}
+
 /// A path with a NUL byte can't be one of a file.
 fn c_paths(paths: impl IntoIterator<Item = PathBuf>) -> Vec<CString> {
     paths.into_iter().filter_map(|path| CString::new(path.as_os_str().as_bytes()).ok()).collect()
@@ -277,6 +285,23 @@ mod tests {
 
     #[test]
     fn plans_for_this_machine() {
-        assert!(View::plan().is_ok());
+        assert!(View::plan(&[]).is_ok());
+    }
+
+    #[test]
+    fn opens_a_socket_by_whatever_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().canonicalize().unwrap();
+        let link = here.join("link");
+        fs::create_dir(here.join("run")).unwrap();
+        std::os::unix::fs::symlink("run", &link).unwrap();
+        for name in ["run/a", "run/ab"] {
+            fs::write(here.join(name), "").unwrap();
+        }
+        let is_open = |path: &str, open: &str| is_open(&here.join(path), &[here.join(open)]);
+        assert!(is_open("run/a", "run/a") && is_open("link/a", "run/a"));
+        assert!(is_open("run/a", "run") && is_open("link/ab", "run"));
+        assert!(!is_open("run/ab", "run/a") && !is_open("run/a", "ru"));
+        assert!(!is_open("run/absent", "run"));
     }
 }

@@ -1,0 +1,141 @@
+//! The options that open the jail: each says what it opens, in one line on standard error.
+
+use std::{
+    io,
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+};
+
+use httpjail_common::jail::Published;
+
+use super::SessionError;
+use crate::{
+    backend::linux::spawn::Privileges,
+    cli::plan::{PrivateRange, RunPlan},
+};
+
+/// Finds the sockets and folders that stay open, whatever the paths that were given for them.
+///
+/// # Errors
+///
+/// When one isn't there: a misspelt path would leave hidden what was meant.
+pub(super) fn sockets(given: &[PathBuf]) -> Result<Vec<PathBuf>, SessionError> {
+    let open = |path: &PathBuf| {
+        canonical(path).map_err(|source| SessionError::AllowUnix { path: path.clone(), source })
+    };
+    given.iter().map(open).collect()
+}
+
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    let canonical = path.canonicalize()?;
+    let kind = canonical.symlink_metadata()?.file_type();
+    if kind.is_socket() || kind.is_dir() {
+        return Ok(canonical);
+    }
+    Err(io::Error::other("it is neither a socket nor a folder"))
+}
+
+/// Says what the plan opens. `is_root`: the command runs as root.
+pub(super) fn announce(plan: &RunPlan, is_root: bool) {
+    let lines = [
+        as_root(plan, is_root),
+        private(&plan.upstream.allow_private),
+        ports(&plan.published),
+        unix(&plan.allow_unix),
+        privileges(plan.privileges),
+    ];
+    for line in lines.into_iter().flatten() {
+        tracing::warn!("{line}");
+    }
+}
+
+fn as_root(plan: &RunPlan, is_root: bool) -> Option<String> {
+    let wished = plan.user.is_some() && is_root;
+    wished.then(|| "--user opens: the command runs as root, who has more ways out".to_owned())
+}
+
+fn private(ranges: &[PrivateRange]) -> Option<String> {
+    if ranges.is_empty() {
+        return None;
+    }
+    let networks = ranges.iter().map(|range| match range {
+        PrivateRange::All => None,
+        PrivateRange::Net(network) => Some(network.to_string()),
+    });
+    let named = networks.collect::<Option<Vec<_>>>().map_or_else(
+        || "all private, loopback and other special addresses".to_owned(),
+        |networks| networks.join(", "),
+    );
+    Some(format!("--allow-private opens: allowed requests may go to {named}"))
+}
+
+fn ports(published: &Published) -> Option<String> {
+    let ports = published.ports().map(|port| port.to_string());
+    let named = ports.reduce(|all, port| all + ", " + &port)?;
+    Some(format!(
+        "--publish opens: programs on this machine can connect to port {named} of the command, which \
+         tells them what it likes"
+    ))
+}
+
+fn unix(sockets: &[PathBuf]) -> Option<String> {
+    if sockets.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = sockets.iter().map(|path| format!("{path:?}")).collect();
+    let named = named.join(", ");
+    Some(format!("--allow-unix opens: what serves at {named} can act for the command outside"))
+}
+
+fn privileges(privileges: Privileges) -> Option<String> {
+    let opens = "--allow-new-privileges opens: the command can become root, who has more ways out, \
+                 by sudo and the like";
+    match privileges {
+        Privileges::Refused => None,
+        Privileges::Gained => Some(opens.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_sockets() {
+        assert_eq!(unix(&[]), None);
+        assert_eq!(
+            unix(&["/run/a b".into(), "/run/c\n".into()]).unwrap(),
+            r#"--allow-unix opens: what serves at "/run/a b", "/run/c\n" can act for the command outside"#
+        );
+    }
+
+    #[test]
+    fn takes_sockets_and_folders_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().canonicalize().unwrap();
+        let socket = here.join("socket");
+        let _server = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let (link, file) = (here.join("link"), here.join("file"));
+        std::os::unix::fs::symlink(&here, &link).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let given = [socket.clone(), link.join("socket"), link];
+        assert_eq!(sockets(&given).unwrap(), [socket.clone(), socket, here.clone()]);
+        for wrong in [file, here.join("absent")] {
+            assert!(sockets(&[wrong]).is_err());
+        }
+    }
+
+    #[test]
+    fn names_the_private_ranges() {
+        let said = |ranges: &[&str]| {
+            let ranges: Vec<_> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            private(&ranges)
+        };
+        assert_eq!(said(&[]), None);
+        let opens = "--allow-private opens: allowed requests may go to";
+        let all = format!("{opens} all private, loopback and other special addresses");
+        assert_eq!(said(&["10.0.0.0/8", "::1"]), Some(format!("{opens} 10.0.0.0/8, ::1/128")));
+        assert_eq!(said(&["all"]), Some(all.clone()));
+        assert_eq!(said(&["10.0.0.0/8", "all"]), Some(all));
+    }
+}
