@@ -106,11 +106,16 @@ impl Drop for Cgroup {
 /// # Panics
 /// After [`DEADLINE`].
 pub fn wait_until_empty(cgroup: &Path) {
+    wait_for_event(cgroup, "populated 0");
+}
+
+/// Waits until the cgroup's `cgroup.events` has this line.
+fn wait_for_event(cgroup: &Path, line: &str) {
     let deadline = Instant::now() + DEADLINE;
     let events = fs::File::open(cgroup.join("cgroup.events")).expect("the cgroup is there");
-    while is_populated(cgroup) {
+    while !events_of(cgroup).contains(line) {
         let left = deadline.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "processes are left in {}", cgroup.display());
+        assert!(!left.is_zero(), "no {line:?} in {}", cgroup.display());
         let mut fds = [PollFd::new(&events, PollFlags::PRI)];
         let left = Timespec::try_from(left).expect("a deadline of seconds");
         poll(&mut fds, Some(&left)).expect("cgroup.events can be polled");
@@ -118,8 +123,20 @@ pub fn wait_until_empty(cgroup: &Path) {
 }
 
 fn is_populated(cgroup: &Path) -> bool {
-    let events = fs::read_to_string(cgroup.join("cgroup.events"));
-    events.expect("the cgroup is there").contains("populated 1")
+    events_of(cgroup).contains("populated 1")
+}
+
+fn events_of(cgroup: &Path) -> String {
+    fs::read_to_string(cgroup.join("cgroup.events")).expect("the cgroup is there")
+}
+
+/// Freezes a cgroup and what is below it, and waits until every process stands still.
+///
+/// # Panics
+/// After [`DEADLINE`].
+pub fn freeze(cgroup: &Path) {
+    fs::write(cgroup.join("cgroup.freeze"), "1").expect("a cgroup can be frozen");
+    wait_for_event(cgroup, "frozen 1");
 }
 
 /// Where cgroup2 is mounted: on a hybrid hierarchy beside the old controllers.

@@ -223,9 +223,9 @@ impl Running {
     /// When something resists; it is left without network, to the next sweep.
     pub(super) fn close(self) -> Result<(), SessionError> {
         let Up { proxy, jail, .. } = self.up;
-        let emptied = jail.end();
+        let ended = jail.end();
         proxy.stop();
-        emptied.map_err(SessionError::Jail)
+        ended.map_err(SessionError::End)
     }
 }
 

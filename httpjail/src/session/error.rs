@@ -73,6 +73,9 @@ pub enum SessionError {
     /// The proxy died under the running command.
     #[error("go on without the proxy, which ended; the jail was ended, too")]
     ProxyDied,
+    /// Processes that can't be killed, or what the kernel won't remove.
+    #[error("end the jail")]
+    End(#[source] io::Error),
     /// Jails live below the parent that should go.
     #[error("remove what living jails use (there are {0})")]
     JailsLive(usize),
@@ -120,6 +123,10 @@ impl SessionError {
             Self::Spawn(SpawnError::Open { .. }) => {
                 "nothing was run. See which guard is missing: sudo httpjail doctor; put the \
                                 programs up anew: sudo httpjail cleanup --all"
+            }
+            Self::End(source) if source.kind() == io::ErrorKind::TimedOut => {
+                "what is left has no network. It ends when the kernel lets go of it; then remove \
+                                it by: sudo httpjail cleanup"
             }
             Self::JailsLive(_) => "wait for them to end, or end them, and try again",
             Self::Log(_) => {

@@ -87,7 +87,7 @@ impl Jail {
     ///
     /// # Errors
     ///
-    /// When processes stay (frozen, in an uninterruptible call): they have no network.
+    /// When processes stay (in an uninterruptible call): the error names them. They have no network.
     pub(super) fn end(mut self) -> io::Result<()> {
         self.take_down()
     }

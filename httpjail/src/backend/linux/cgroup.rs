@@ -13,6 +13,8 @@ use rustix::{
     fs::{FlockOperation, Mode, OFlags},
 };
 
+use super::remains::Remains;
+
 /// Where cgroup v2 is mounted, and the caller's place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
@@ -139,7 +141,7 @@ impl CgroupDir {
         }
     }
 
-    /// Kills every process in it and below it (`cgroup.kill`, Linux 5.14).
+    /// Kills every process in it and below it, the frozen ones too (`cgroup.kill`, Linux 5.14).
     ///
     /// # Errors
     ///
@@ -152,7 +154,7 @@ impl CgroupDir {
     ///
     /// # Errors
     ///
-    /// `TimedOut` when some are still there after `limit`.
+    /// `TimedOut` when some are still there after `limit`; its text says which, and what holds them.
     pub(crate) fn wait_empty(&self, limit: Duration) -> io::Result<()> {
         let events = fs::File::open(self.path.join("cgroup.events"))?;
         let deadline = Instant::now() + limit;
@@ -165,7 +167,7 @@ impl CgroupDir {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, Remains::of(&self.path)));
             }
             let timeout = Timespec {
                 tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
@@ -231,7 +233,61 @@ pub(super) fn find_below(root: &Path, wanted: &dyn Fn(&str) -> bool) -> Vec<Path
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command};
+
     use super::*;
+    use crate::backend::linux::testing::{TestCgroup, wait_for_event};
+
+    /// A process outside every namespace of ours. It ends when dropped.
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn start_in(cgroup: &Path) -> Self {
+            let sleeper = Self(Command::new("sleep").arg("1000").spawn().unwrap());
+            fs::write(cgroup.join("cgroup.procs"), sleeper.0.id().to_string()).unwrap();
+            sleeper
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn tells_who_is_left_and_what_holds_them() {
+        let cgroup = TestCgroup::new();
+        let nested = cgroup.child("nested");
+        let sleeper = Sleeper::start_in(nested.path());
+        let pid = sleeper.0.id();
+        let dir = CgroupDir::open(cgroup.path()).unwrap();
+        let error = dir.wait_empty(Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let told = format!("still there: {pid} (\"sleep\", ");
+        assert!(error.to_string().starts_with(&told), "{error}");
+        fs::write(nested.path().join("cgroup.freeze"), "1").unwrap();
+        wait_for_event(nested.path(), "frozen 1");
+        let error = dir.wait_empty(Duration::ZERO).unwrap_err();
+        assert_eq!(error.to_string(), format!("{told}frozen)"));
+    }
+
+    #[test]
+    fn ends_frozen_processes_in_nested_cgroups() {
+        let outer = TestCgroup::new();
+        let dir = CgroupDir::create(&outer.path().join("jail")).unwrap();
+        let nested = dir.path().join("a/b");
+        fs::create_dir_all(&nested).unwrap();
+        let _sleepers = [dir.path(), &nested].map(Sleeper::start_in);
+        fs::write(dir.path().join("cgroup.freeze"), "1").unwrap();
+        wait_for_event(dir.path(), "frozen 1");
+        assert!(dir.remove().is_err(), "it isn't empty");
+        dir.kill().unwrap();
+        dir.wait_empty(Duration::from_secs(10)).unwrap();
+        dir.remove().unwrap();
+        assert!(!dir.path().exists());
+    }
 
     const HYBRID: &str = "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
         32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\

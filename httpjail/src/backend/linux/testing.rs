@@ -62,17 +62,23 @@ impl Drop for TestCgroup {
 
 /// Waits for the kernel's word that the last process of a cgroup has ended.
 pub(super) fn wait_until_empty(cgroup: &Path) {
+    wait_for_event(cgroup, "populated 0");
+}
+
+/// Waits until a cgroup's `cgroup.events` has this line.
+pub(super) fn wait_for_event(cgroup: &Path, line: &str) {
     use rustix::event::{PollFd, PollFlags, poll};
     let events = File::open(cgroup.join("cgroup.events")).unwrap();
     let deadline = rustix::fs::Timespec { tv_sec: 10, tv_nsec: 0 };
-    while !fs::read_to_string(cgroup.join("cgroup.events")).unwrap().contains("populated 0") {
+    let has_come = || fs::read_to_string(cgroup.join("cgroup.events")).unwrap().contains(line);
+    while !has_come() {
         // A read arms the descriptor's own notification.
         rustix::io::pread(&events, &mut [0; 128], 0).unwrap();
-        if fs::read_to_string(cgroup.join("cgroup.events")).unwrap().contains("populated 0") {
+        if has_come() {
             break;
         }
         let ready = poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&deadline)).unwrap();
-        assert!(ready > 0, "a test's processes don't end");
+        assert!(ready > 0, "{line:?} doesn't come");
     }
 }
 
