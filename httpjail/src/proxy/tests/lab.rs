@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls_pki_types::CertificateDer;
@@ -166,6 +166,15 @@ impl Lab {
     /// Waits until the proxy ends by itself.
     pub(super) fn ended(mut self) -> Result<(), ProxyError> {
         self.thread.take().unwrap().join().unwrap()
+    }
+
+    /// Waits until there are `count` records.
+    pub(super) fn await_records(&self, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.log().lines().count() < count {
+            assert!(Instant::now() < deadline, "only {}", self.log());
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn log(&self) -> String {

@@ -14,4 +14,5 @@ mod refusals;
 mod smuggling;
 mod streams;
 mod tls;
+mod unfinished;
 mod wire;
