@@ -100,8 +100,9 @@ async fn dispatch(worker: Rc<Worker>, destination: Destination, mut stream: TcpS
     }
 }
 
-/// Reads until the protocol is known. `NeedMore` means that the client fell silent or closed in
-/// between, `None` that it closed without a byte: it asked for nothing, so nothing was refused.
+/// Reads until the protocol is known. `NeedMore` means that the client fell silent, closed or broke
+/// off in between, `None` that it closed without a byte: it asked for nothing, so nothing was
+/// refused.
 async fn first_bytes(
     stream: &mut TcpStream,
     patience: Duration,
@@ -118,8 +119,10 @@ async fn read_until_told(
     bytes: &mut BytesMut,
 ) -> io::Result<Option<Protocol>> {
     loop {
-        if stream.read_buf(bytes).await? == 0 {
-            return Ok((!bytes.is_empty()).then_some(Protocol::NeedMore));
+        match stream.read_buf(bytes).await {
+            Ok(1..) => {}
+            Err(error) if bytes.is_empty() => return Err(error),
+            Ok(0) | Err(_) => return Ok((!bytes.is_empty()).then_some(Protocol::NeedMore)),
         }
         match sniff(bytes) {
             Protocol::NeedMore => {}

@@ -1,8 +1,9 @@
 //! Serves HTTP/1 on a connection: every request is judged, once, by itself.
 
-use std::{convert::Infallible, rc::Rc, time::Duration};
+use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 
 use http::{Request, Response};
+use http_body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -33,6 +34,8 @@ struct Session {
     worker: Rc<Worker>,
     destination: Destination,
     watch: Rc<Watch>,
+    /// Whether the last request came with a body.
+    had_body: Cell<bool>,
 }
 
 /// Why a request gets no further.
@@ -58,7 +61,7 @@ where
 {
     let watch = worker.patience.watch();
     let mut stream = Watched::new(stream, Rc::clone(&watch));
-    let session = Rc::new(Session { worker, destination, watch });
+    let session = Rc::new(Session { worker, destination, watch, had_body: Cell::new(false) });
     let service = service_fn(|request| {
         let session = Rc::clone(&session);
         session.watch.suspend();
@@ -67,16 +70,17 @@ where
         let judged = session.judge(request);
         async move { Ok::<_, Infallible>(session.answer(judged).await) }
     });
-    let connection = session.worker.http.serve_connection(TokioIo::new(&mut stream), service);
+    let mut connection = session.worker.http.serve_connection(TokioIo::new(&mut stream), service);
     let outcome = tokio::select! {
         biased;
-        outcome = connection => outcome,
-        () = session.watch.expired() => {
-            return tracing::debug!("a connection was closed: no request came in time");
-        }
+        outcome = &mut connection => Some(outcome),
+        () = session.watch.expired() => None,
     };
-    if let Err(error) = outcome {
-        session.broken(&error);
+    let unread = connection.into_parts().read_buf;
+    match outcome {
+        Some(Ok(())) => {}
+        Some(Err(error)) => session.broken(&error, &unread),
+        None => return session.out_of_patience(&unread),
     }
     linger(stream.get_mut()).await;
 }
@@ -85,8 +89,9 @@ impl Session {
     /// The permit, or why there is none; recorded either way.
     fn judge(&self, request: Request<Incoming>) -> Result<Permitted<Request<Incoming>>, Refusal> {
         let (parts, body) = request.into_parts();
+        self.had_body.set(!body.is_end_stream());
         let facts = coherence::facts(&self.destination, &parts).map_err(|cause| {
-            self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
+            self.refused();
             Refusal::Incoherent(cause)
         })?;
         let request = Request::from_parts(parts, body);
@@ -111,13 +116,36 @@ impl Session {
         response.map(|content| Answer::new(content, Rc::clone(&self.watch)))
     }
 
-    /// The connection ended in an error. Bytes that are no request are a refusal.
-    fn broken(&self, error: &hyper::Error) {
+    /// The connection ended in an error. Bytes that are no request are a refusal, and so is a head
+    /// that broke off.
+    ///
+    /// It ends in order with an incomplete message; where it was reset, what is unread may belong
+    /// to the body of a request that has its record.
+    fn broken(&self, error: &hyper::Error, unread: &[u8]) {
         tracing::debug!(%error, "a connection of the jail ended");
-        if error.is_parse() {
-            self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
+        let is_head = error.is_incomplete_message() || !self.had_body.get();
+        if error.is_parse() || (is_head && begins_a_request(unread)) {
+            self.refused();
         }
     }
+
+    /// No request came in time: refused, if one had begun.
+    fn out_of_patience(&self, unread: &[u8]) {
+        tracing::debug!("a connection was closed: no request came in time");
+        if begins_a_request(unread) {
+            self.refused();
+        }
+    }
+
+    /// Records what can't be judged as a request.
+    fn refused(&self) {
+        self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
+    }
+}
+
+/// Whether `unread` is more than the empty lines that may stand before a request (RFC 9112, 2.2).
+fn begins_a_request(unread: &[u8]) -> bool {
+    unread.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
 }
 
 /// Ends the connection on our side, and reads what the client still sends, for a while.

@@ -2,17 +2,19 @@
 
 use std::{
     collections::HashMap,
+    fs,
     future::Future,
     io::{self, PipeWriter},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     pin::Pin,
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls_pki_types::CertificateDer;
 use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::wire::Client;
@@ -24,7 +26,7 @@ use crate::{
     proxy::{
         Canary, Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, run,
     },
-    record::Recorder,
+    record::{LogFile, Recorder, RecorderHandle},
     tls::Authority,
     upstream::{Options, PrivateAccess},
 };
@@ -68,6 +70,8 @@ pub(super) struct Lab {
     pub(super) authority: CertificateDer<'static>,
     address: SocketAddr,
     shared: Arc<Shared>,
+    folder: TempDir,
+    log: Option<RecorderHandle>,
     stop: Option<PipeWriter>,
     thread: Option<JoinHandle<Result<(), ProxyError>>>,
 }
@@ -91,6 +95,9 @@ impl Lab {
             prepared: Mutex::default(),
             flows: Mutex::default(),
         });
+        let folder = tempfile::tempdir().unwrap();
+        let log = LogFile::open(&folder.path().join("log")).unwrap();
+        let (recorder, log) = Recorder::to_log(log).unwrap();
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let names = ["a.test", "b.test"].map(|name| (Host::parse(name).unwrap(), loopback));
         let config = ProxyConfig {
@@ -101,7 +108,7 @@ impl Lab {
             dns_tcp: Arc::new(Hello),
             authority: Arc::clone(&authority),
             engines: Arc::new(Engines(Arc::clone(&shared))),
-            recorder: Recorder::none(),
+            recorder,
             upstream: Options {
                 resolve: names.to_vec(),
                 extra_ca: setup.extra_ca,
@@ -116,6 +123,8 @@ impl Lab {
             authority: authority.certificate_der(),
             address,
             shared,
+            folder,
+            log: Some(log),
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -160,6 +169,27 @@ impl Lab {
     /// Waits until the proxy ends by itself.
     pub(super) fn ended(mut self) -> Result<(), ProxyError> {
         self.thread.take().unwrap().join().unwrap()
+    }
+
+    /// Waits until there are `count` records.
+    pub(super) fn await_records(&self, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.log().lines().count() < count {
+            assert!(Instant::now() < deadline, "only {}", self.log());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Stops the proxy, and gives all records without their times.
+    pub(super) fn records(mut self) -> Vec<String> {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap().unwrap();
+        assert_eq!(self.log.take().unwrap().finish(), 0);
+        self.log().lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
     }
 
     /// How many requests had been judged whenever the engine was asked to make itself ready.
