@@ -74,7 +74,7 @@ fn converse(arguments: &Arguments, socket: Socket, target: SocketAddr) -> Result
 }
 
 /// What comes back until a newline, the end, a reset or [`PATIENCE`].
-fn answer(mut socket: Socket) -> Result<Value, Refusal> {
+pub(crate) fn answer(mut socket: Socket) -> Result<Value, Refusal> {
     let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
     socket.set_read_timeout(Some(PATIENCE)).step("setsockopt")?;
     let mut reply = Vec::new();
