@@ -134,13 +134,13 @@ fn b11_settings_that_start_programs() {
 fn b17_privileged_socket_options() {
     let lab = Lab::new();
     let acts = [
-        ("IP_TRANSPARENT", ["option", "4", "0", "19", "1"]),
-        ("IPV6_TRANSPARENT", ["option", "6", "41", "75", "1"]),
-        ("SO_MARK", ["option", "4", "1", "36", "1"]),
-        ("SO_MARK", ["option", "6", "1", "36", "1"]),
-        ("TCP_REPAIR", ["option", "4", "6", "19", "1"]),
+        ["option", "4", "0", "19", "1"],  // IP_TRANSPARENT
+        ["option", "6", "41", "75", "1"], // IPV6_TRANSPARENT
+        ["option", "4", "1", "36", "1"],  // SO_MARK
+        ["option", "6", "1", "36", "1"],  // SO_MARK
+        ["option", "4", "6", "19", "1"],  // TCP_REPAIR
     ];
-    for (_, act) in acts {
+    for act in acts {
         assert_refused(&lab, Who::Root, &[libc::EPERM], &[&act]);
     }
     lab.assert_clean();

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use httpjail_tests::addresses::{CLIENT_V4, CLIENT_V6};
-use httpjail_tests::{Lab, Running};
+use httpjail_tests::{Lab, Running, programs};
 
 use crate::trial::{Who, assert_silent};
 
@@ -182,6 +182,26 @@ fn b27_the_proxy_from_inside() {
         assert!(!jailed.stdout.contains("200"), "{who:?}: {jailed:?}");
     }
     assert_eq!(b.seen().len(), 1, "the twin's alone");
+    lab.assert_clean();
+}
+
+/// A jail of the jailed command's own would be under its own rule.
+#[test]
+fn b24_a_jail_in_a_jail() {
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    // Where every user may run it, as nobody's folders are in the way.
+    let own = lab.home().join("httpjail");
+    std::fs::copy(programs::httpjail(), &own).expect("it can be copied");
+    let own = own.to_str().expect("UTF-8");
+    let command = [own, "--js", "true", "--", "curl", "-sS", "http://a.test/"];
+    lab.outside().run(command).exits(0);
+    assert_eq!(a.seen().len(), 1, "without a jail it is reached");
+    for who in Who::BOTH {
+        let refused = who.jail_by(&lab, "false").run(command).exits(125);
+        assert!(refused.stderr.contains("httpjail"), "{who:?}: {refused:?}");
+    }
+    assert_eq!(a.seen().len(), 1, "the twin's alone");
     lab.assert_clean();
 }
 

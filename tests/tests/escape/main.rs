@@ -9,4 +9,5 @@ mod kernel;
 mod local;
 mod network;
 mod processes;
+mod requests;
 mod trial;

@@ -171,6 +171,23 @@ fn b08_raw_sockets() {
     lab.assert_clean();
 }
 
+/// An address that isn't this machine's asks for no privilege. By IPv4 the kernel finds no route
+/// from one.
+#[test]
+fn b17_foreign_source_address() {
+    let lab = Lab::new();
+    let source = "[2a0f:9400:7777::77]:5353";
+    assert_nothing_sent(
+        &lab,
+        Who::User,
+        &[
+            &["udp-send-to", V6, "--free-source", source],
+            &["udp-send-to", DNS_V6, "--free-source", source],
+        ],
+    );
+    lab.assert_clean();
+}
+
 #[test]
 fn b18_multipath_tcp() {
     let lab = Lab::new();
