@@ -203,6 +203,96 @@ unsafe fn complete(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> 
     }
 }
 
+/// Puts a key into a terminal's input, as if it had been typed.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn type_key(terminal: BorrowedFd<'_>, key: u8) -> io::Result<()> {
+    // SAFETY: TIOCSTI reads the one byte, which outlives the call.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, &raw const key) })
+}
+
+/// Has a child born in a cgroup by clone3(2), and waits for its end, which is at once.
+///
+/// # Errors
+/// As clone3(2).
+pub fn clone_into(cgroup: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: clone_args is plain data, for which all zeroes is "nothing".
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = CLONE_INTO_CGROUP;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.cgroup = cgroup.as_raw_fd() as u64;
+    let size = size_of::<libc::clone_args>();
+    // SAFETY: the pointer and the size are the structure's; without a stack of its own the child
+    // goes on as after fork(2), and does nothing but end.
+    let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) };
+    if child == 0 {
+        // SAFETY: it never returns, and runs nothing of this process.
+        unsafe { libc::_exit(0) }
+    }
+    check(child as i32)?;
+    // SAFETY: no status is asked for.
+    check(unsafe { libc::waitpid(child as libc::pid_t, std::ptr::null_mut(), 0) })
+}
+
+/// Asks bpf(2) for the number of the first program that is loaded.
+///
+/// # Errors
+/// As bpf(2).
+pub fn first_program() -> io::Result<u32> {
+    const PROG_GET_NEXT_ID: libc::c_long = 11;
+    // The number to start from, the next one, flags.
+    let mut attributes = [0_u32; 3];
+    let (pointer, size) = (attributes.as_mut_ptr(), size_of_val(&attributes));
+    // SAFETY: the pointer and the size are those of `attributes`, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_bpf, PROG_GET_NEXT_ID, pointer, size) } as i32)?;
+    Ok(attributes[1])
+}
+
+/// Above the 32 bits of libc's constants.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// socket(2) by the system calls of i386, as a 32-bit program would make it; the socket is left to
+/// the end of the process.
+///
+/// # Errors
+/// As socket(2).
+#[cfg(target_arch = "x86_64")]
+pub fn foreign_socket(family: i32, kind: i32) -> io::Result<()> {
+    const SOCKET: i64 = 359;
+    let mut result = SOCKET;
+    // SAFETY: the call reads its three numbers and touches no memory of this process. The compiler
+    // keeps rbx to itself, so it is put back; the kernel may change r8 to r11 on this way in.
+    unsafe {
+        std::arch::asm!(
+            "xchg {family:r}, rbx",
+            "int 0x80",
+            "xchg {family:r}, rbx",
+            family = inout(reg) i64::from(family) => _,
+            inout("rax") result,
+            in("rcx") i64::from(kind),
+            in("rdx") 0_i64,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+        );
+    }
+    match result as i32 {
+        error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+        _ => Ok(()),
+    }
+}
+
+/// There are no such calls on other machines.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn foreign_socket(_: i32, _: i32) -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+}
+
 fn check(result: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

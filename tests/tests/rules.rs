@@ -43,6 +43,11 @@ fn a_rule_that_recurses_denies() {
     assert_denied_and_survived("(function again() { return again() + 1; })();");
 }
 
+#[test]
+fn a_rule_whose_expression_explodes_denies() {
+    assert_denied_and_survived("/^(a+)+$/.test('a'.repeat(64) + 'b');");
+}
+
 /// The built-in never looks at the clock, so only the watchdog ends the wait. The client's connection
 /// is cut, for nobody is left who could answer.
 #[test]

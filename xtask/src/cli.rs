@@ -6,10 +6,11 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::bench::BenchArgs;
+use crate::escape::EscapeArgs;
 use crate::run::RunArgs;
 use crate::setup::Purpose;
 use crate::test::TestArgs;
-use crate::{bench, check, ebpf, run, setup, test};
+use crate::{bench, check, ebpf, escape, run, setup, test};
 
 /// Builds, sets up, tests and measures httpjail.
 #[derive(Parser)]
@@ -31,6 +32,8 @@ enum Command {
     Run(RunArgs),
     /// Build everything and run all tests, kernel tests included.
     Test(TestArgs),
+    /// Try every known way out of a jail, by the tests that the catalogue names.
+    Escape(EscapeArgs),
     /// Check formatting, lints of both sides, dependencies.
     Check,
     /// The programs in the kernel.
@@ -67,6 +70,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Setup { purpose } => setup::ensure(purpose),
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::test(&args),
+        Command::Escape(args) => escape::escape(&args),
         Command::Check => check::check(),
         Command::Ebpf(EbpfCommand::Build) => {
             setup::ensure(Purpose::Ebpf)?;

@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod cli;
 mod ebpf;
+mod escape;
 mod layers;
 mod run;
 mod setup;

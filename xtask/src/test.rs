@@ -26,6 +26,18 @@ pub(crate) struct TestArgs {
 /// # Errors
 /// When a test fails, or can't run.
 pub(crate) fn test(args: &TestArgs) -> Result<()> {
+    tools::run(nextest()?.args(&args.filters).args(&args.nextest))?;
+    if args.filters.is_empty() {
+        tools::run(tools::cargo().args(["test", "--quiet", "--workspace", "--doc"]))?;
+    }
+    Ok(())
+}
+
+/// Builds httpjail, and returns the command that builds and runs all tests of it.
+///
+/// # Errors
+/// When it can't be built.
+pub(crate) fn nextest() -> Result<Command> {
     setup::ensure(Purpose::Test)?;
     let binary = run::build(Profile::Dev)?;
     let mut nextest = tools::cargo();
@@ -34,11 +46,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     if !tools::is_root() {
         run_tests_as_root(&mut nextest);
     }
-    tools::run(nextest.args(&args.filters).args(&args.nextest))?;
-    if args.filters.is_empty() {
-        tools::run(tools::cargo().args(["test", "--quiet", "--workspace", "--doc"]))?;
-    }
-    Ok(())
+    Ok(nextest)
 }
 
 /// Has cargo start each test program through sudo: what is built stays the caller's own, and the

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 mod arguments;
 mod datagram;
+mod escape;
 mod hello;
 mod inspect;
 mod launch;
@@ -22,7 +23,7 @@ use arguments::Arguments;
 type Act = fn(&Arguments) -> Result<Value, Refusal>;
 
 /// Every act by its name on the command line.
-const ACTS: [(&str, Act); 24] = [
+const ACTS: [(&str, Act); 34] = [
     ("tcp", stream::tcp),
     ("mptcp", stream::mptcp),
     ("fast-open", stream::fast_open),
@@ -47,6 +48,16 @@ const ACTS: [(&str, Act); 24] = [
     ("descriptors", inspect::descriptors),
     ("identity", inspect::identity),
     ("hang", inspect::hang),
+    ("source-route", escape::source_route),
+    ("source-route-control", escape::source_route_control),
+    ("udp-reconnect", escape::udp_reconnect),
+    ("tcp-reconnect", escape::tcp_reconnect),
+    ("option", escape::option),
+    ("open", escape::open),
+    ("type", escape::type_in),
+    ("clone-into", escape::clone_into),
+    ("bpf", escape::bpf),
+    ("foreign-socket", escape::foreign_socket),
 ];
 
 fn main() -> ExitCode {

@@ -75,7 +75,7 @@ fn converse(arguments: &Arguments, socket: Socket, target: SocketAddr) -> Result
 }
 
 /// What comes back until a newline, the end, a reset or [`PATIENCE`].
-fn answer(mut socket: Socket) -> Result<Value, Refusal> {
+pub(crate) fn answer(mut socket: Socket) -> Result<Value, Refusal> {
     let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
     socket.set_read_timeout(Some(PATIENCE)).step("setsockopt")?;
     let mut reply = Vec::new();
@@ -116,6 +116,16 @@ pub(crate) fn apply(args: &Arguments, socket: &Socket, target: SocketAddr) -> Re
             SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_IF),
         };
         sys::set_option(socket.as_fd(), level, name, &index).step("IP_UNICAST_IF")?;
+    }
+    if let Some(source) = args.option("free-source") {
+        let source: SocketAddr = source.parse().expect("the source is ADDRESS:PORT");
+        let (level, name) = match source {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_FREEBIND),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND),
+        };
+        let on = 1_i32.to_ne_bytes();
+        sys::set_option(socket.as_fd(), level, name, &on).step("IP_FREEBIND")?;
+        socket.bind(&source.into()).step("bind")?;
     }
     if let Some(source) = args.option("source") {
         let source: SocketAddr = source.parse().expect("the source is ADDRESS:PORT");
