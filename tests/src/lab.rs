@@ -1,5 +1,6 @@
 //! The lab: namespaces, wire, servers, cgroup and files of one test.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -165,6 +166,25 @@ impl Lab {
     pub fn frames(&self) -> Vec<Frame> {
         self.sniffer.settle(&self.client);
         self.sniffer.frames()
+    }
+
+    /// Asserts that not one packet gets out meanwhile. What still comes of TCP connections that
+    /// were there before is a twin's: their ends are exchanged after it has closed them.
+    ///
+    /// # Panics
+    ///
+    /// When a packet got out.
+    pub fn assert_silent<T>(&self, act: impl FnOnce() -> T) -> T {
+        let before = self.frames();
+        let known: HashSet<_> = before.iter().filter_map(Frame::tcp_flow).collect();
+        let done = act();
+        let frames = self.frames();
+        let is_old = |frame: &Frame| {
+            !frame.opens_tcp() && frame.tcp_flow().is_some_and(|flow| known.contains(&flow))
+        };
+        let new: Vec<_> = frames[before.len()..].iter().filter(|frame| !is_old(frame)).collect();
+        assert!(new.is_empty(), "packets got out: {new:?}");
+        done
     }
 
     /// Whether these bytes got out in one packet.

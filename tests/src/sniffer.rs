@@ -35,6 +35,26 @@ impl Frame {
     pub fn holds(&self, mark: &[u8]) -> bool {
         self.packet.windows(mark.len()).any(|window| window == mark)
     }
+
+    /// The connection that a TCP packet belongs to: where it goes, and both ports.
+    pub(crate) fn tcp_flow(&self) -> Option<(IpAddr, [u8; 4])> {
+        Some((self.destination, self.tcp_header()?.get(..4)?.try_into().ok()?))
+    }
+
+    /// Whether it is a TCP packet that opens a connection.
+    pub(crate) fn opens_tcp(&self) -> bool {
+        const SYN: u8 = 0x02;
+        self.tcp_header().and_then(|header| header.get(13)).is_some_and(|flags| flags & SYN != 0)
+    }
+
+    fn tcp_header(&self) -> Option<&[u8]> {
+        const TCP: u8 = 6;
+        let start = match self.destination {
+            IpAddr::V4(_) => usize::from(self.packet.first()? & 0xf) * 4,
+            IpAddr::V6(_) => 40,
+        };
+        if self.protocol == TCP { self.packet.get(start..) } else { None }
+    }
 }
 
 /// A packet socket in the origins' namespace.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use httpjail_tests::addresses::{CLIENT_V4, CLIENT_V6};
 use httpjail_tests::{Lab, Running, programs};
 
-use crate::trial::{Who, assert_silent};
+use crate::trial::Who;
 
 /// How long a peer outside knocks at a listener in the jail.
 const KNOCK: Duration = Duration::from_millis(1500);
@@ -93,7 +93,7 @@ fn a19_inbound_connections() {
             knock(&lab, protocol, address).expect("the unjailed listener is reached");
             outside.finish().exits(0);
             for who in Who::BOTH {
-                assert_silent(&lab, || {
+                lab.assert_silent(|| {
                     let jailed = who.jail(&lab).start_probe(listen);
                     jailed.line("listening");
                     knock(&lab, protocol, address).expect_err("the jailed listener is not");

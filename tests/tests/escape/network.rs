@@ -3,7 +3,7 @@
 use httpjail_tests::addresses::{CLIENT_DEVICE, CLIENT_V4};
 use httpjail_tests::{Lab, sys};
 
-use crate::trial::{Who, assert_no_banner, assert_nothing_sent, assert_silent};
+use crate::trial::{Who, assert_no_banner, assert_nothing_sent};
 
 const V4: &str = "45.67.89.2:4433";
 const V6: &str = "[2a0f:9400:7777::2]:4433";
@@ -21,7 +21,7 @@ fn a08_srv6_routing_header() {
     Who::User.outside(&lab).probe(act).exits(0);
     assert!(lab.frames().iter().any(|frame| frame.protocol == ROUTING), "no twin");
     for who in Who::BOTH {
-        assert_silent(&lab, || {
+        lab.assert_silent(|| {
             let jailed = who.jail(&lab).probe(act).exits(0).report();
             assert!(jailed["ok"].is_boolean(), "it was tried: {jailed}");
         });
@@ -136,7 +136,7 @@ fn a14_names_as_a_channel() {
         for server in ["", "@45.67.89.53", "@45.67.89.2", "@8.8.8.8", "@127.0.0.53", "@127.0.0.11"]
         {
             for how in ["+notcp", "+tcp"] {
-                assert_silent(&lab, || {
+                lab.assert_silent(|| {
                     who.jail(&lab).sh(&dig(server, how)).exits(0);
                 });
             }

@@ -1,9 +1,6 @@
 //! What the entries have in common: who tries, and when an act counts as kept in.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
-
-use httpjail_tests::{BANNER, Frame, Invocation, Lab};
+use httpjail_tests::{BANNER, Invocation, Lab};
 use serde_json::Value;
 
 /// A rule under which all that is an HTTP request may leave.
@@ -53,7 +50,7 @@ pub(crate) fn assert_nothing_sent(lab: &Lab, free: Who, acts: &[&[&str]]) {
         let twin = free.outside(lab).probe(act.iter().chain(&["--mark", &mark])).exits(0);
         assert!(lab.saw(&mark), "{act:?} doesn't get out without a jail: {twin:?}");
         for who in Who::BOTH {
-            assert_silent(lab, || {
+            lab.assert_silent(|| {
                 let act = act.iter().chain(&["--mark", "inside"]);
                 let jailed = who.jail(lab).probe(act).exits(0).report();
                 assert!(jailed["ok"].is_boolean(), "it was tried: {jailed}");
@@ -71,7 +68,7 @@ pub(crate) fn assert_no_banner(lab: &Lab, acts: &[&[&str]]) {
         let twin = Who::User.outside(lab).probe(&act).exits(0);
         assert!(twin.stdout.contains(BANNER), "{act:?}: no banner without a jail: {twin:?}");
         for who in Who::BOTH {
-            assert_silent(lab, || {
+            lab.assert_silent(|| {
                 let jailed = who.jail(lab).probe(&act).exits(0);
                 assert!(!jailed.stdout.contains(BANNER), "{who:?}: {jailed:?}");
             });
@@ -91,32 +88,6 @@ pub(crate) fn assert_refused(lab: &Lab, free: Who, errno: &[i32], acts: &[&[&str
             assert!(was(&jailed, errno), "{act:?} as {who:?}: {jailed}");
         }
     }
-}
-
-/// Not one packet reaches the wire meanwhile. What still comes of TCP connections that were there
-/// before is the twin's: their ends are exchanged after it has closed them.
-pub(crate) fn assert_silent(lab: &Lab, act: impl FnOnce()) {
-    let before = lab.frames();
-    let known: HashSet<_> = before.iter().filter_map(connection).collect();
-    act();
-    let frames = lab.frames();
-    let is_new = |frame: &&Frame| connection(frame).is_none_or(|it| !known.contains(&it));
-    let new: Vec<_> = frames[before.len()..].iter().filter(is_new).collect();
-    assert!(new.is_empty(), "packets got out: {new:?}");
-}
-
-/// The connection that a TCP packet of the client's belongs to: where it goes, and both ports.
-fn connection(frame: &Frame) -> Option<(IpAddr, [u8; 4])> {
-    const TCP: u8 = 6;
-    if frame.protocol != TCP {
-        return None;
-    }
-    let head = match frame.destination {
-        IpAddr::V4(_) => usize::from(frame.packet.first()? & 0xf) * 4,
-        IpAddr::V6(_) => 40,
-    };
-    let ports = frame.packet.get(head..head + 4)?.try_into().ok()?;
-    Some((frame.destination, ports))
 }
 
 fn was(report: &Value, errno: &[i32]) -> bool {
