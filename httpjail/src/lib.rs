@@ -8,6 +8,8 @@
 pub mod backend;
 pub mod cli;
 pub mod dns;
+#[cfg(test)]
+pub mod fuzzing;
 pub mod policy;
 pub mod proxy;
 pub mod record;

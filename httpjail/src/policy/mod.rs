@@ -3,6 +3,8 @@
 mod decision;
 mod engine;
 mod facts;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod gate;
 mod host;
 mod names;

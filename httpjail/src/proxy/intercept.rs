@@ -7,7 +7,7 @@ use std::{
     task::Poll,
 };
 
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
@@ -53,6 +53,11 @@ pub(super) async fn accept(
     }
 }
 
+/// The host that a hello asks for, if it names one.
+pub(super) fn asked_for(hello: &ClientHello<'_>) -> Option<Result<Host, AuthorityError>> {
+    hello.server_name().map(Host::parse)
+}
+
 async fn handshake(
     worker: &Worker,
     target: &mut Authority,
@@ -61,8 +66,8 @@ async fn handshake(
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream)
         .await
         .map_err(InterceptError::Hello)?;
-    if let Some(name) = start.client_hello().server_name() {
-        *target = Authority::new(Host::parse(name)?, target.port());
+    if let Some(host) = asked_for(&start.client_hello()) {
+        *target = Authority::new(host?, target.port());
     }
     worker.client.expect_tls();
     let config = worker.leaves.borrow_mut().server_config(target.host())?;

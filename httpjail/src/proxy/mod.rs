@@ -7,6 +7,8 @@ mod config;
 mod connection;
 mod flow;
 mod forward;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod headers;
 mod intercept;
 mod listener;

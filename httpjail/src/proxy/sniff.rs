@@ -43,7 +43,6 @@ fn sniff_http(bytes: &[u8]) -> Protocol {
     if line.len() > LONGEST_LINE {
         return Protocol::Opaque;
     }
-    let line = if complete { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
     match (classify(line), complete) {
         (Line::Whole(protocol), true) => protocol,
         (Line::Whole(_) | Line::Begun, false) => Protocol::NeedMore,
@@ -114,6 +113,7 @@ mod tests {
             (b"GET / HTTP/2.0\r\n", Protocol::Opaque),
             (b"GET  / HTTP/1.1\r\n", Protocol::Opaque),
             (b"GET / HTTP/1.1 \r\n", Protocol::Opaque),
+            (b"GET / HTTP/1.1\r\r\n", Protocol::Opaque),
             (b" GET / HTTP/1.1\r\n", Protocol::Opaque),
             (b"GE\0T / HTTP/1.1\r\n", Protocol::Opaque),
             (b"\n\n\n\n\n\n\n\n\n", Protocol::Opaque),

@@ -1,6 +1,8 @@
 //! Rule engines: what the user wrote, as something that judges requests.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod quickjs;
 mod source;
 
