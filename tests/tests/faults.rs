@@ -38,7 +38,7 @@ fn lets_nothing_out_while_the_proxy_is_stopped() {
 fn ends_a_jail_at_its_timeout_though_the_proxy_is_stopped() {
     let lab = Lab::new();
     let origin = lab.origin("a.test");
-    let script = format!("echo ready; read go; {}", curl("1", 1000));
+    let script = format!("echo ready; read go; {}; exec sleep 1000", curl("1", 1000));
     let mut jail =
         lab.jail().js("true").option("--timeout").option("3").start(["sh", "-c", &script]);
     jail.line("ready");
