@@ -1,6 +1,7 @@
-//! A proxy that can't go on: nothing passes meanwhile, and the jail can be ended.
+//! What the system is short of, and a proxy that can't go on: nothing passes meanwhile that the
+//! rule didn't allow, and the jail goes on afterwards or can be ended.
 
-use httpjail_tests::Lab;
+use httpjail_tests::{Finished, Lab, programs};
 use rustix::process::{Signal, kill_process};
 
 /// Asks for a path of the web server, and tells the status and curl's own.
@@ -46,5 +47,65 @@ fn ends_a_jail_at_its_timeout_though_the_proxy_is_stopped() {
     jail.write("go\n");
     jail.finish().exits(124);
     assert_eq!(origin.seen_lines(), [""; 0]);
+    lab.assert_clean();
+}
+
+/// Runs a shell script in a jail whose httpjail was started by another script, which sees the
+/// jail's command line as its arguments.
+fn started_by(lab: &Lab, starter: &str, options: &[&str], script: &str) -> Finished {
+    let (httpjail, ca) = (programs::httpjail(), lab.ca_file());
+    let mut line = vec!["sh", "-c", starter, "sh", httpjail.to_str().expect("a path in UTF-8")];
+    line.extend(["--upstream-ca", ca.to_str().expect("a path in UTF-8"), "--js", "true"]);
+    line.extend(options);
+    line.extend(["--", "sh", "-c", script]);
+    lab.outside().run(line)
+}
+
+#[test]
+fn serves_again_when_descriptors_are_free_again() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    // More connections than the proxy has descriptors for, then a request, and one without them.
+    let hold = "import socket, subprocess, sys\n\
+        held = [socket.create_connection(('a.test', 80)) for _ in range(40)]\n\
+        subprocess.run(['sh', '-c', sys.argv[1]])\n\
+        for one in held: one.close()\n\
+        subprocess.run(['sh', '-c', sys.argv[2]])";
+    let script = format!("python3 -c \"{hold}\" \"{}\" \"{}\"", quoted(1), quoted(10));
+    let plenty = started_by(&lab, r#"exec "$@""#, &[], &script).exits(0);
+    assert_eq!(plenty.stdout, "200 0\n200 0\n");
+    let few = started_by(&lab, r#"ulimit -n 64; exec "$@""#, &[], &script).exits(0);
+    assert_eq!(few.stdout, format!("{NO_ANSWER}\n200 0\n"));
+    lab.assert_clean();
+}
+
+/// [`curl`] for use between double quotes of a shell.
+fn quoted(patience: u32) -> String {
+    curl("x", patience).replace("$?", "\\$?")
+}
+
+#[test]
+fn a_full_disk_changes_no_verdict_and_is_told() {
+    const REQUESTS: usize = 100;
+    let lab = Lab::new();
+    let origin = lab.origin("a.test");
+    let folder = lab.home().join("small");
+    std::fs::create_dir(&folder).expect("a folder in the lab's");
+    let folder = folder.to_str().expect("a path in UTF-8");
+    // The file system of one page goes with the namespace.
+    let starter = format!(
+        "exec unshare --mount sh -c 'mount -t tmpfs -o size=4k small {folder} && exec \"$@\"' sh \"$@\""
+    );
+    let path = "x".repeat(100);
+    let script = format!(
+        "for n in $(seq {REQUESTS}); do curl -s -o /dev/null -w '%{{http_code}}\n' \
+         http://a.test/{path}; done"
+    );
+    let log = format!("{folder}/log");
+    let jailed = started_by(&lab, &starter, &["--request-log", &log], &script).exits(0);
+    assert_eq!(jailed.stdout, "200\n".repeat(REQUESTS));
+    assert_eq!(origin.seen_lines().len(), REQUESTS);
+    assert!(jailed.stderr.contains("the request log can't be written"), "{}", jailed.stderr);
+    assert!(jailed.stderr.contains("records could not be written"), "{}", jailed.stderr);
     lab.assert_clean();
 }
