@@ -71,6 +71,18 @@ fn dials_private_addresses_when_allowed() {
     lab.assert_clean();
 }
 
+/// The variable is often set for another program's sake.
+#[test]
+fn says_what_it_opens_whatever_is_logged() {
+    let lab = Lab::new();
+    for directives in ["other=debug", "off", "httpjail=error"] {
+        let jail = lab.jail().env("RUST_LOG", directives).option("--allow-private");
+        let stderr = jail.run(["true"]).exits(0).stderr;
+        assert!(stderr.contains("WARN --allow-private opens: "), "{directives}: {stderr}");
+    }
+    lab.assert_clean();
+}
+
 #[test]
 fn refuses_the_machines_own_public_addresses() {
     for own in [IpAddr::from(CLIENT_V4), CLIENT_V6.into()] {

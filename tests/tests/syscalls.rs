@@ -41,6 +41,14 @@ fn refused() -> Vec<(&'static str, Vec<i64>)> {
         ("perf_event_open", vec![libc::SYS_perf_event_open, 0, 0, -1, -1, 0]),
         ("pidfd_getfd", vec![libc::SYS_pidfd_getfd, -1, 0, 0]),
         ("process_vm_readv", vec![libc::SYS_process_vm_readv, 0, 0, 0, 0, 0, 1]),
+        (
+            "attach_reuseport_cbpf",
+            vec![libc::SYS_setsockopt, -1, libc::SOL_SOCKET.into(), 51, 0, 0],
+        ),
+        (
+            "attach_reuseport_ebpf",
+            vec![libc::SYS_setsockopt, -1, libc::SOL_SOCKET.into(), 52, 0, 0],
+        ),
         ("setns", vec![libc::SYS_setns, -1, 0]),
         ("umount2", vec![libc::SYS_umount2, 0, 0]),
         ("userfaultfd", vec![libc::SYS_userfaultfd, -1]),

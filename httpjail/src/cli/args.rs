@@ -122,7 +122,7 @@ pub(super) struct RunArgs {
     pub(super) allow_private: Vec<PrivateRange>,
 
     /// Let programs on this machine connect to this TCP port of the command; repeatable
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = options::port)]
     pub(super) publish: Vec<NonZeroU16>,
 
     /// Leave this Unix socket, or those below this folder, within the command's reach; repeatable

@@ -11,12 +11,17 @@ use tracing_subscriber::{
     fmt::{MakeWriter, format::Writer, time::FormatTime},
 };
 
+/// What is said whatever `RUST_LOG` is, which is often set for other programs' sake: what an option
+/// opens, and which guard is missing.
+const ALWAYS: &str = "httpjail::session::doors=warn";
+
 /// Starts diagnostics: `RUST_LOG` if it's set, else as many `-v` as were given.
 pub(super) fn start(verbosity: u8) {
     let filter = match std::env::var("RUST_LOG") {
         Ok(directives) if !directives.is_empty() => EnvFilter::builder().parse_lossy(directives),
         Ok(_) | Err(_) => EnvFilter::new(default_filter(verbosity)),
     };
+    let filter = filter.add_directive(ALWAYS.parse().expect("a directive"));
     let colour = io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let started = tracing_subscriber::fmt()

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     net::IpAddr,
+    num::NonZeroU16,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -68,6 +69,9 @@ pub enum OptionError {
         .0.display()
     )]
     AbstractSocket(PathBuf),
+    /// Not a port that a program can listen at.
+    #[error("expected a TCP port, from 1 to 65535")]
+    Port,
     /// Not a positive number of seconds.
     #[error("expected a number of seconds above zero, such as 30 or 0.5")]
     Timeout,
@@ -121,6 +125,12 @@ impl FromStr for Timeout {
             Ok(_) | Err(_) => Err(OptionError::Timeout),
         }
     }
+}
+
+/// `--publish PORT`: a TCP port.
+pub(super) fn port(text: &str) -> Result<NonZeroU16, OptionError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain).ok_or(OptionError::Port)
 }
 
 /// `--allow-unix PATH`: a socket, or a folder of such.
@@ -192,6 +202,14 @@ mod tests {
         );
         for text in ["", "10", "10.0.0.0/33", "localhost", "ALL"] {
             assert!(text.parse::<PrivateRange>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_ports() {
+        assert_eq!(port("8080").map(NonZeroU16::get), Ok(8080));
+        for text in ["", "0", "65536", "8080:80", "+80", "-1", "true"] {
+            assert_eq!(port(text), Err(OptionError::Port), "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What to do, once the command line has been understood: after this there are no raw options.
 
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
@@ -169,8 +170,9 @@ impl RunPlan {
         if let Some(network) = run.allow_private.last().and_then(|_| network(&command)) {
             return Err(PlanError::Network(network));
         }
-        let published =
-            Published::new(&run.publish).ok_or(PlanError::Published(run.publish.len()))?;
+        let ports: BTreeSet<_> = run.publish.into_iter().collect();
+        let ports: Vec<_> = ports.into_iter().collect();
+        let published = Published::new(&ports).ok_or(PlanError::Published(ports.len()))?;
         Ok(Self {
             rules,
             command,

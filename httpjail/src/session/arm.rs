@@ -25,12 +25,12 @@ use crate::{
         backstop::Backstop,
         cgroup::Hierarchy,
         parent::Parent,
-        probe::{self, Optional},
+        probe,
         signals::Signals,
         spawn::{self, Child, HeldChild, SpawnPlan},
         user::{self, Identity},
     },
-    cli::plan::{Lacking, PrivateRange, RunPlan, UpstreamPlan},
+    cli::plan::{PrivateRange, RunPlan, UpstreamPlan},
     tls::ChildTrust,
     upstream::{Options, PrivateAccess},
 };
@@ -62,9 +62,9 @@ impl Planned {
         }
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let identity = user::of_command(plan.user.as_deref())?;
-        tell_of_missing_guard(plan.lacking, probe::lacking())?;
+        doors::tell_of_missing_guard(plan.lacking, probe::lacking())?;
         let sockets = doors::sockets(&plan.allow_unix)?;
-        doors::announce(&plan, identity.is_none());
+        doors::announce(&plan, &sockets, identity.is_none());
         let upstream = upstream(&plan.upstream)?;
         let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;
@@ -230,18 +230,6 @@ impl Running {
         let ended = jail.end();
         proxy.stop();
         ended.map_err(SessionError::End)
-    }
-}
-
-/// Warns of a guard that is missing here, or refuses to go on.
-fn tell_of_missing_guard(lacking: Lacking, missing: Option<Optional>) -> Result<(), SessionError> {
-    match (lacking, missing) {
-        (_, None) => Ok(()),
-        (Lacking::Warn, Some(Optional { guard, holds, .. })) => {
-            tracing::warn!("this host lacks the guard {guard}, which holds back {holds}");
-            Ok(())
-        }
-        (Lacking::Refuse, Some(missing)) => Err(SessionError::Lacking(missing)),
     }
 }
 

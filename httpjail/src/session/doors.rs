@@ -1,4 +1,5 @@
-//! The options that open the jail: each says what it opens, in one line on standard error.
+//! The options that open the jail: each says what it opens, in one line on standard error. So does
+//! a host that lacks a guard.
 
 use std::{
     io,
@@ -10,8 +11,8 @@ use httpjail_common::jail::Published;
 
 use super::SessionError;
 use crate::{
-    backend::linux::spawn::Privileges,
-    cli::plan::{PrivateRange, RunPlan},
+    backend::linux::{probe::Optional, spawn::Privileges},
+    cli::plan::{Lacking, PrivateRange, RunPlan},
 };
 
 /// Finds the sockets and folders that stay open, whatever the paths that were given for them.
@@ -35,17 +36,37 @@ fn canonical(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("it is neither a socket nor a folder"))
 }
 
-/// Says what the plan opens. `is_root`: the command runs as root.
-pub(super) fn announce(plan: &RunPlan, is_root: bool) {
+/// Says what the plan opens: `sockets` by the paths that were found. `is_root`: the command runs as
+/// root.
+pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
     let lines = [
         as_root(plan, is_root),
         private(&plan.upstream.allow_private),
         ports(&plan.published),
-        unix(&plan.allow_unix),
+        unix(sockets),
         privileges(plan.privileges),
     ];
     for line in lines.into_iter().flatten() {
         tracing::warn!("{line}");
+    }
+}
+
+/// Warns of a guard that is missing here, or refuses to go on.
+///
+/// # Errors
+///
+/// When the plan wants every guard.
+pub(super) fn tell_of_missing_guard(
+    lacking: Lacking,
+    missing: Option<Optional>,
+) -> Result<(), SessionError> {
+    match (lacking, missing) {
+        (_, None) => Ok(()),
+        (Lacking::Warn, Some(Optional { guard, holds, .. })) => {
+            tracing::warn!("this host lacks the guard {guard}, which holds back {holds}");
+            Ok(())
+        }
+        (Lacking::Refuse, Some(missing)) => Err(SessionError::Lacking(missing)),
     }
 }
 
@@ -73,7 +94,7 @@ fn ports(published: &Published) -> Option<String> {
     let ports = published.ports().map(|port| port.to_string());
     let named = ports.reduce(|all, port| all + ", " + &port)?;
     Some(format!(
-        "--publish opens: programs on this machine can connect to port {named} of the command, which \
+        "--publish opens: programs on this machine can connect to the command at port {named}, which \
          tells them what it likes"
     ))
 }
@@ -88,8 +109,8 @@ fn unix(sockets: &[PathBuf]) -> Option<String> {
 }
 
 fn privileges(privileges: Privileges) -> Option<String> {
-    let opens = "--allow-new-privileges opens: the command can become root, who has more ways out, \
-                 by sudo and the like";
+    let opens = "--allow-new-privileges opens: set-user-id programs work; by sudo the command can \
+                 become root, by at or crontab start programs outside the jail";
     match privileges {
         Privileges::Refused => None,
         Privileges::Gained => Some(opens.to_owned()),

@@ -60,6 +60,10 @@ const OPEN_TREE_ATTR: libc::c_long = 467;
 /// `TIOCSTI` and `TIOCLINUX` type into the terminal that the jail shares with the caller's shell.
 /// The kernel looks at the low 32 bits of the request.
 const TYPING: [u32; 2] = [0x5412, 0x541c];
+/// `SO_ATTACH_REUSEPORT_CBPF` and `SO_ATTACH_REUSEPORT_EBPF` (include/uapi/asm-generic/socket.h).
+/// A program of the jail's own would choose, among all sockets of the user that share a port, who
+/// gets a packet, after the cgroup's programs have judged it by another choice.
+const STEERING: [u32; 2] = [51, 52];
 
 /// `AUDIT_ARCH_*` (include/uapi/linux/audit.h) of the machine that this is built for.
 #[cfg(target_arch = "x86_64")]
@@ -103,6 +107,7 @@ impl Filter {
         push_call(&mut table, libc::SYS_clone3, &[refuse(libc::ENOSYS)]);
         push_call(&mut table, libc::SYS_socket, &sockets());
         push_call(&mut table, libc::SYS_ioctl, &requests());
+        push_call(&mut table, libc::SYS_setsockopt, &socket_options());
         table.push(allow());
         Self(table)
     }
@@ -150,6 +155,20 @@ fn requests() -> [libc::sock_filter; 5] {
     let [one, other] = TYPING;
     [
         step(LOAD, ARGUMENT[1]),
+        branch(IF_EQUAL, one, 1, 0),
+        branch(IF_EQUAL, other, 0, 1),
+        refuse(libc::EPERM),
+        allow(),
+    ]
+}
+
+/// What setsockopt(2) may set.
+fn socket_options() -> [libc::sock_filter; 7] {
+    let [one, other] = STEERING;
+    [
+        step(LOAD, ARGUMENT[1]),
+        branch(IF_EQUAL, libc::SOL_SOCKET as u32, 0, 4),
+        step(LOAD, ARGUMENT[2]),
         branch(IF_EQUAL, one, 1, 0),
         branch(IF_EQUAL, other, 0, 1),
         refuse(libc::EPERM),
@@ -265,6 +284,19 @@ mod tests {
             let arguments = [family as u64, kind as u64 | flags, protocol];
             assert_eq!(here(libc::SYS_socket, arguments), wanted, "{family} {kind} {protocol}");
         }
+    }
+
+    #[test]
+    fn steers_no_packets_of_a_shared_port() {
+        let option = |level: libc::c_int, option: u32| {
+            here(libc::SYS_setsockopt, [3, level as u64, u64::from(option)])
+        };
+        for steering in STEERING {
+            assert_eq!(option(libc::SOL_SOCKET, steering), libc::EPERM);
+            assert_eq!(option(libc::IPPROTO_IPV6, steering), 0, "another level");
+        }
+        assert_eq!(option(libc::SOL_SOCKET, libc::SO_REUSEPORT as u32), 0);
+        assert_eq!(option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER as u32), 0);
     }
 
     #[test]
