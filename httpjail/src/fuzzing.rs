@@ -1,5 +1,5 @@
 //! What reads hostile bytes, as targets for them: each takes any bytes and panics where a promise
-//! about them is broken. Only tests have them; their seeds are below `tests/fuzz`.
+//! about them is broken. Only tests and the fuzzer have them; their seeds are below `tests/fuzz`.
 
 pub use crate::dns::fuzz::dns_message;
 pub use crate::policy::fuzz::authority;

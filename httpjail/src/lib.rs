@@ -8,7 +8,7 @@
 pub mod backend;
 pub mod cli;
 pub mod dns;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod policy;
 pub mod proxy;

@@ -7,10 +7,11 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::BenchArgs;
 use crate::escape::EscapeArgs;
+use crate::fuzz::FuzzArgs;
 use crate::run::RunArgs;
 use crate::setup::Purpose;
 use crate::test::TestArgs;
-use crate::{bench, check, ebpf, escape, run, setup, test};
+use crate::{bench, check, ebpf, escape, fuzz, run, setup, test};
 
 /// Builds, sets up, tests and measures httpjail.
 #[derive(Parser)]
@@ -34,6 +35,8 @@ enum Command {
     Test(TestArgs),
     /// Try every known way out of a jail, by the tests that the catalogue names.
     Escape(EscapeArgs),
+    /// Throw made-up bytes at what reads hostile ones.
+    Fuzz(FuzzArgs),
     /// Check formatting, lints of both sides, dependencies.
     Check,
     /// The programs in the kernel.
@@ -71,6 +74,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::test(&args),
         Command::Escape(args) => escape::escape(&args),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Check => check::check(),
         Command::Ebpf(EbpfCommand::Build) => {
             setup::ensure(Purpose::Ebpf)?;

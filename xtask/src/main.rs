@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod ebpf;
 mod escape;
+mod fuzz;
 mod layers;
 mod run;
 mod setup;

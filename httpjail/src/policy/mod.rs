@@ -3,7 +3,7 @@
 mod decision;
 mod engine;
 mod facts;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod gate;
 mod host;

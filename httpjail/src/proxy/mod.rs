@@ -7,7 +7,7 @@ mod config;
 mod connection;
 mod flow;
 mod forward;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod headers;
 mod intercept;

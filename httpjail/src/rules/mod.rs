@@ -1,7 +1,7 @@
 //! Rule engines: what the user wrote, as something that judges requests.
 
 mod error;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod quickjs;
 mod source;

@@ -18,6 +18,8 @@ pub(crate) enum Purpose {
     Ebpf,
     /// Measuring against a rival.
     Bench,
+    /// Fuzzing what reads hostile bytes.
+    Fuzz,
     /// All checks that a change must pass.
     Ci,
 }
@@ -76,6 +78,7 @@ impl Purpose {
             Self::Test => &[BUILD, TEST],
             Self::Ebpf => &[EBPF],
             Self::Bench => &[BUILD, BENCH],
+            Self::Fuzz => &[BUILD, FUZZ],
             Self::Ci => &[BUILD, TEST, EBPF, CI],
         };
         tables.concat()
@@ -182,6 +185,20 @@ const BENCH: &[Need] = &[
     program("nginx", "nginx-light"),
     program("wrk", "wrk"),
     debian(Proof::File("/usr/lib/squid/security_file_certgen"), "squid-openssl"),
+];
+
+/// The fuzzer's front end, and a compiler for the fuzzer itself.
+const FUZZ: &[Need] = &[
+    program("c++", "g++"),
+    Need {
+        proof: Proof::Program("cargo-fuzz"),
+        remedy: Remedy::Crate(&Crate {
+            name: "cargo-fuzz",
+            version: "0.13.2",
+            args: &[],
+            env: &[],
+        }),
+    },
 ];
 
 /// Linters, for both sides, and the checks of the dependencies.
