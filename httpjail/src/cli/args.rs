@@ -1,6 +1,10 @@
 //! The shape of the command line: what clap reads, without any effect.
 
-use std::{ffi::OsString, num::NonZeroU16, path::PathBuf};
+use std::{
+    ffi::OsString,
+    num::{NonZeroU16, NonZeroUsize},
+    path::PathBuf,
+};
 
 use clap::{
     ArgAction, Args, Parser, Subcommand,
@@ -148,6 +152,10 @@ pub(super) struct RunArgs {
     /// Take this variable out of the command's environment; repeatable
     #[arg(long, value_name = "NAME")]
     pub(super) unset_env: Vec<OsString>,
+
+    /// Serve the jail's connections on so many threads, instead of on one for every two cores
+    #[arg(long, value_name = "N", value_parser = options::workers)]
+    pub(super) workers: Option<NonZeroUsize>,
 
     /// Run nothing where a guard is missing that jails can do without
     #[arg(long)]

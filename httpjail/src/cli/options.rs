@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     net::IpAddr,
-    num::NonZeroU16,
+    num::{NonZeroU16, NonZeroUsize},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -13,6 +13,9 @@ use std::{
 use ipnet::IpNet;
 
 use crate::policy::Host;
+
+/// Each worker has an engine and a pool of connections of its own; more would only cost memory.
+const MOST_WORKERS: usize = 64;
 
 /// `--resolve NAME=ADDR`: the proxy takes this address for that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +75,9 @@ pub enum OptionError {
     /// Not a port that a program can listen at.
     #[error("expected a TCP port, from 1 to 65535")]
     Port,
+    /// Not a number of threads that make sense.
+    #[error("expected a number of threads, from 1 to {MOST_WORKERS}")]
+    Workers,
     /// Not a positive number of seconds.
     #[error("expected a number of seconds above zero, such as 30 or 0.5")]
     Timeout,
@@ -125,6 +131,13 @@ impl FromStr for Timeout {
             Ok(_) | Err(_) => Err(OptionError::Timeout),
         }
     }
+}
+
+/// `--workers N`: a number of threads.
+pub(super) fn workers(text: &str) -> Result<NonZeroUsize, OptionError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST_WORKERS);
+    number.filter(|_| plain).ok_or(OptionError::Workers)
 }
 
 /// `--publish PORT`: a TCP port.
@@ -210,6 +223,14 @@ mod tests {
         assert_eq!(port("8080").map(NonZeroU16::get), Ok(8080));
         for text in ["", "0", "65536", "8080:80", "+80", "-1", "true"] {
             assert_eq!(port(text), Err(OptionError::Port), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_numbers_of_threads() {
+        assert_eq!(workers("4").map(NonZeroUsize::get), Ok(4));
+        for text in ["", "0", "65", "+1", "-1", "1.5", "all"] {
+            assert_eq!(workers(text), Err(OptionError::Workers), "{text}");
         }
     }
 

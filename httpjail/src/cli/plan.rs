@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
     path::PathBuf,
     time::Duration,
 };
@@ -60,6 +61,8 @@ pub struct RunPlan {
     pub privileges: Privileges,
     /// Whom the command runs as, if not whom it is usual.
     pub user: Option<OsString>,
+    /// How many threads the proxy has, if the user says so.
+    pub workers: Option<NonZeroUsize>,
     /// What becomes of it where a guard is missing that jails can do without.
     pub lacking: Lacking,
     /// What is special about the command's environment.
@@ -192,6 +195,7 @@ impl RunPlan {
                 Privileges::Refused
             },
             user: run.user,
+            workers: run.workers,
             lacking: if run.strict { Lacking::Refuse } else { Lacking::Warn },
             environment: Wishes { keep: run.keep_env, unset: run.unset_env },
         })

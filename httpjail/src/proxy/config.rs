@@ -1,6 +1,9 @@
 //! What the proxy is given to work with.
 
-use std::{future::Future, io, net::TcpListener, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future, io, net::TcpListener, num::NonZeroUsize, pin::Pin, sync::Arc, thread,
+    time::Duration,
+};
 
 use tokio::net::TcpStream;
 
@@ -37,6 +40,16 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// How long a client may keep the proxy waiting.
     pub timeouts: Timeouts,
+}
+
+/// One worker for every two cores, from 1 to 4.
+///
+/// The command and what it talks to need cores as well: a second worker on two cores wins nothing,
+/// and costs a fifth of the requests for waking each other up. More than four cost memory that a
+/// jail has no use for.
+pub fn default_workers() -> usize {
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (cores / 2).clamp(1, 4)
 }
 
 /// Serves DNS over a TCP connection whose original port was 53.

@@ -27,6 +27,6 @@ mod tests;
 
 pub use crate::policy::SyntheticNames;
 pub use canary::Canary;
-pub use config::{ProxyConfig, ProxyError, TcpDns, Timeouts};
+pub use config::{ProxyConfig, ProxyError, TcpDns, Timeouts, default_workers};
 pub use flow::{Flow, FlowTable};
 pub use listener::run;

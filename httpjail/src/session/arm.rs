@@ -1,6 +1,7 @@
 //! From a plan to an armed jail, in which the command waits for the word.
 
 use std::{
+    num::NonZeroUsize,
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     time::Duration,
@@ -31,6 +32,7 @@ use crate::{
         user::{self, Identity},
     },
     cli::plan::{PrivateRange, RunPlan, UpstreamPlan},
+    proxy,
     tls::ChildTrust,
     upstream::{Options, PrivateAccess},
 };
@@ -100,6 +102,7 @@ impl Planned {
             log,
             rules: self.plan.rules,
             upstream: self.upstream,
+            workers: self.plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get),
             flows: parent.maps().flows(jail.id()).map_err(SessionError::Jail)?,
         };
         let uid = proxy_role::uid(self.identity.as_ref().map(Identity::uid));

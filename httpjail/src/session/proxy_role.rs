@@ -32,8 +32,6 @@ use crate::{
 /// users (61184–65519), which no account of a person or a package has.
 const UID_FIRST: u32 = 61184;
 const UID_COUNT: u32 = 65519 - 61184 + 1;
-/// Most worker threads; more of them than a jail's command has use for only cost memory.
-const WORKERS: usize = 4;
 
 /// All that the role needs, made by the supervisor before the fork.
 pub(super) struct ProxyRole {
@@ -53,6 +51,8 @@ pub(super) struct ProxyRole {
     pub(super) rules: Rules,
     /// How to reach origins.
     pub(super) upstream: upstream::Options,
+    /// How many threads serve connections.
+    pub(super) workers: usize,
     /// The kernel's notes on connections.
     pub(super) flows: Flows,
 }
@@ -110,7 +110,7 @@ impl ProxyRole {
             engines: self.rules.into_factory(inspector),
             recorder,
             upstream: self.upstream,
-            workers: WORKERS.min(thread::available_parallelism().map_or(1, Into::into)),
+            workers: self.workers,
             timeouts: proxy::Timeouts::default(),
         };
         let served = proxy::run(config, stopped);
