@@ -75,8 +75,8 @@ impl Planned {
         Ok(Self { plan, upstream, sockets, identity, inherited, signals, hierarchy, log })
     }
 
-    /// Puts the jail up. The proxy is forked first and gets ready while the kernel side is armed;
-    /// the command is born last and does nothing before the word.
+    /// Puts the jail up. The proxy is forked first, then the command's init; both get ready while
+    /// the kernel side is armed. Init does nothing more before the word.
     ///
     /// # Errors
     ///
@@ -107,32 +107,35 @@ impl Planned {
         };
         let uid = proxy_role::uid(self.identity.as_ref().map(Identity::uid));
         let proxy = Proxy::start(role, uid, control).map_err(SessionError::Proxy)?;
-        Backstop::ensure(parent.dir().id(), parent.level())?;
-        let own = addresses::own().map_err(SessionError::Jail)?;
-        parent.maps().note_own_addresses(&own).map_err(SessionError::Jail)?;
-        let ready = proxy.ready(PROXY_START).map_err(SessionError::Proxy)?;
-        let trust =
-            ChildTrust::install(run_dir.path(), &ready.ca_pem, |name| std::env::var_os(name))?;
+        let trust = ChildTrust::prepare(run_dir.path(), |name| std::env::var_os(name))?;
         let identity = self.identity.as_ref();
         let run_variables = trust.variables().iter().cloned();
+        let stores = trust.stores().clone();
+        let environment = user::child_environment(
+            std::env::vars_os(),
+            run_variables,
+            identity,
+            &self.plan.environment,
+        );
         let command = spawn::spawn(SpawnPlan {
             command: &self.plan.command,
             args: &self.plan.args,
-            environment: &user::child_environment(
-                std::env::vars_os(),
-                run_variables,
-                identity,
-                &self.plan.environment,
-            ),
+            environment: &environment,
             cgroup: jail.dir().as_fd(),
             identity,
             signals: self.inherited,
-            folders: &trust.stores().folders,
-            files: &trust.stores().files,
+            folders: &stores.folders,
+            files: &stores.files,
             canary: &canary,
             sockets: &self.sockets,
             privileges: self.plan.privileges,
         })?;
+        Backstop::ensure(parent.dir().id(), parent.level())?;
+        let own = addresses::own().map_err(SessionError::Jail)?;
+        parent.maps().note_own_addresses(&own).map_err(SessionError::Jail)?;
+        let ready = proxy.ready(PROXY_START).map_err(SessionError::Proxy)?;
+        trust.fill(&ready.ca_pem)?;
+        let command = command.held()?;
         jail.arm(endpoints, self.plan.published).map_err(SessionError::Jail)?;
         Ok(Armed {
             command,
@@ -145,7 +148,7 @@ impl Planned {
                 hierarchy: self.hierarchy,
                 signals: self.signals,
                 _log_owner: log_owner,
-                _run_dir: run_dir,
+                run_dir,
             },
         })
     }
@@ -189,7 +192,7 @@ struct Up {
     hierarchy: Hierarchy,
     signals: Signals,
     _log_owner: Option<Owner>,
-    _run_dir: RunDir,
+    run_dir: RunDir,
 }
 
 impl Running {
@@ -229,9 +232,13 @@ impl Running {
     ///
     /// When something resists; it is left without network, to the next sweep.
     pub(super) fn close(self) -> Result<(), SessionError> {
-        let Up { proxy, jail, .. } = self.up;
-        let ended = jail.end();
-        proxy.stop();
+        let up = self.up;
+        let ended = up.jail.end();
+        up.proxy.ask_to_stop();
+        if ended.is_ok() {
+            up.run_dir.clear();
+        }
+        up.proxy.stop();
         ended.map_err(SessionError::End)
     }
 }

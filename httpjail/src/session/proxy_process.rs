@@ -54,10 +54,14 @@ impl Proxy {
             .ok_or_else(|| io::Error::other("it ended before it served; its own message is above"))
     }
 
-    /// Lets it write its last records, and reaps it.
-    pub(super) fn stop(mut self) {
+    /// Tells it to write its last records and to end.
+    pub(super) fn ask_to_stop(&self) {
         // It may be dead already; then there is nothing to wait for.
         let _ = self.control.send(b"stop");
+    }
+
+    /// Waits until it has done so, and reaps it.
+    pub(super) fn stop(mut self) {
         match wait_for(self.role.pidfd.as_fd(), END) {
             Ok(true) => self.reap(),
             Ok(false) | Err(_) => {

@@ -83,6 +83,20 @@ impl RunDir {
         &self.path
     }
 
+    /// Removes what the command needed; the folder, its lock and the note of the cgroup stay.
+    pub(super) fn clear(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        for entry in entries.filter_map(Result::ok).filter(|entry| entry.file_name() != CGROUP_FILE)
+        {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            // What stays is removed with the folder.
+            let _ = match is_folder {
+                true => fs::remove_dir_all(entry.path()),
+                false => fs::remove_file(entry.path()),
+            };
+        }
+    }
+
     /// Notes the run's cgroup, for whoever has to sweep after this run. To be called before the
     /// cgroup is made.
     ///

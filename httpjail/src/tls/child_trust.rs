@@ -104,6 +104,18 @@ const LARGEST_EXTRA: u64 = 4 << 20;
 pub struct ChildTrust {
     variables: Vec<(OsString, OsString)>,
     stores: Stores,
+    files: Files,
+}
+
+/// What is still empty, and what goes into the bundle besides the CA.
+#[derive(Debug)]
+struct Files {
+    bundle: Draft,
+    extra: Vec<u8>,
+    system: Vec<u8>,
+    authority: Draft,
+    hashed: Option<Draft>,
+    java: Option<Draft>,
 }
 
 /// A trust that could not be set up.
@@ -124,37 +136,59 @@ pub enum TrustError {
 }
 
 impl ChildTrust {
-    /// Writes the files into `directory`, which the command must be able to reach and which goes
-    /// with the run. `authority` is the certificate of the run's CA as PEM; `caller` looks
+    /// Makes the files in `directory`, which the command must be able to reach and which goes with
+    /// the run. They stay empty until [`ChildTrust::fill`]: the CA needn't be there yet, so that
+    /// its making and all that needs the files' places can go on at the same time. `caller` looks
     /// variables of the caller's environment up.
     ///
     /// # Errors
     ///
-    /// When a file can't be written. Roots that can't be read are left out with a warning.
-    pub fn install(
+    /// When a file can't be made. Roots that can't be read are left out with a warning.
+    pub fn prepare(
         directory: &Path,
-        authority: &str,
         caller: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, TrustError> {
-        let bundle = bundle(authority, caller("NODE_EXTRA_CA_CERTS").as_deref());
-        let bundle = publish(directory, BUNDLE, &bundle)?;
-        let authority_file = publish(directory, AUTHORITY, &[authority.as_bytes()])?;
+        let (extra, system) = roots(caller("NODE_EXTRA_CA_CERTS").as_deref());
+        let bundle = Draft::new(directory, BUNDLE)?;
+        let authority = Draft::new(directory, AUTHORITY)?;
         let mut variables = Vec::with_capacity(BUNDLE_VARIABLES.len() + 4);
-        variables.extend(BUNDLE_VARIABLES.map(|name| (name.into(), bundle.clone().into())));
+        variables.extend(BUNDLE_VARIABLES.map(|name| (name.into(), bundle.path.clone().into())));
         variables
-            .extend(AUTHORITY_VARIABLES.map(|name| (name.into(), authority_file.clone().into())));
+            .extend(AUTHORITY_VARIABLES.map(|name| (name.into(), authority.path.clone().into())));
         let path = caller("PATH").unwrap_or_default();
         if has_program(&path, "wget") {
-            variables.push((WGET_VARIABLE.into(), write_wgetrc(directory, &bundle)?.into()));
+            variables.push((WGET_VARIABLE.into(), write_wgetrc(directory, &bundle.path)?.into()));
         }
         let has_java = caller("JAVA_HOME").is_some() || has_program(&path, "java");
-        let java = has_java.then(|| write_trust_store(directory, authority)).transpose()?;
+        let java = has_java.then(|| Draft::new(directory, TRUST_STORE)).transpose()?;
         if let Some(store) = &java {
-            let options = java_options(caller(JAVA_VARIABLE), store);
+            let options = java_options(caller(JAVA_VARIABLE), &store.path);
             variables.push((JAVA_VARIABLE.into(), options));
         }
-        let stores = Stores::prepare(directory, authority, &bundle, java.as_deref())?;
-        Ok(Self { variables, stores })
+        let java_path = java.as_ref().map(|store| store.path.as_path());
+        let (stores, hashed) = Stores::prepare(directory, &bundle.path, java_path)?;
+        let files = Files { bundle, extra, system, authority, hashed, java };
+        Ok(Self { variables, stores, files })
+    }
+
+    /// Writes the files. `authority` is the certificate of the run's CA as PEM. To be called
+    /// before the command runs.
+    ///
+    /// # Errors
+    ///
+    /// When a file can't be written.
+    pub fn fill(self, authority: &str) -> Result<(), TrustError> {
+        let Files { bundle, extra, system, authority: alone, hashed, java } = self.files;
+        // The run's CA comes first: a reader that gives up at some odd root has it by then.
+        bundle.write(&[authority.as_bytes(), b"\n", &extra, &system])?;
+        alone.write(&[authority.as_bytes()])?;
+        if let Some(hashed) = hashed {
+            hashed.write(&[authority.as_bytes()])?;
+        }
+        let Some(java) = java else { return Ok(()) };
+        let certificate =
+            CertificateDer::from_pem_slice(authority.as_bytes()).map_err(TrustError::Authority)?;
+        java.write(&[&java::trust_store("httpjail", &certificate, SystemTime::now())])
     }
 
     /// What the command must see where the system keeps its roots.
@@ -168,18 +202,16 @@ impl ChildTrust {
     }
 }
 
-/// The parts of the bundle. The run's CA comes first: a reader that gives up at some odd root
-/// has it by then.
-fn bundle(authority: &str, extra: Option<&OsStr>) -> [Vec<u8>; 3] {
-    let mut first = authority.as_bytes().to_vec();
-    first.push(b'\n');
+/// What the bundle holds besides the run's CA: certificates that the caller's environment names,
+/// and the system's roots.
+fn roots(extra: Option<&OsStr>) -> (Vec<u8>, Vec<u8>) {
     let system = SYSTEM_BUNDLES.iter().find_map(|path| Some((path, fs::read(path).ok()?)));
     if system.is_none() {
         warn!("there is no file of system roots; jailed programs trust this run's CA alone");
     }
     let new = |extra: &&OsStr| system.as_ref().is_none_or(|(path, _)| !is_same_file(path, extra));
     let extra = extra.filter(new).map(extra_certificates).unwrap_or_default();
-    [first, extra, system.map(|(_, roots)| roots).unwrap_or_default()]
+    (extra, system.map(|(_, roots)| roots).unwrap_or_default())
 }
 
 fn is_same_file(one: &str, other: &OsStr) -> bool {
@@ -239,14 +271,10 @@ fn write_wgetrc(directory: &Path, bundle: &Path) -> Result<PathBuf, TrustError> 
     let public = fs::metadata(WGET_SETTINGS).is_ok_and(|file| file.mode() & 0o004 != 0);
     let settings = if public { fs::read(WGET_SETTINGS).unwrap_or_default() } else { Vec::new() };
     let ours = [b"\nca_certificate = ", bundle.as_os_str().as_encoded_bytes(), b"\n"].concat();
-    publish(directory, WGETRC, &[settings, ours])
-}
-
-fn write_trust_store(directory: &Path, authority: &str) -> Result<PathBuf, TrustError> {
-    let certificate =
-        CertificateDer::from_pem_slice(authority.as_bytes()).map_err(TrustError::Authority)?;
-    let store = java::trust_store("httpjail", &certificate, SystemTime::now());
-    publish(directory, TRUST_STORE, &[store])
+    let file = Draft::new(directory, WGETRC)?;
+    let path = file.path.clone();
+    file.write(&[&settings, &ours])?;
+    Ok(path)
 }
 
 /// The caller's options, then ours: of two definitions of a property the later one counts.
@@ -272,30 +300,35 @@ fn has_program(path: &OsStr, name: &str) -> bool {
     })
 }
 
-/// Writes a file that everybody may read, whatever the umask, and that is never seen half
-/// written.
-fn publish(
-    directory: &Path,
-    name: &str,
-    parts: &[impl AsRef<[u8]>],
-) -> Result<PathBuf, TrustError> {
-    let path = directory.join(name);
-    let unfinished = directory.join(format!(".{name}.new"));
-    let write = || {
-        let mut file = create_new(&unfinished)?;
+/// A file that everybody may read, and that is still empty.
+#[derive(Debug)]
+struct Draft {
+    path: PathBuf,
+    file: File,
+}
+
+impl Draft {
+    /// Makes the file, whatever the umask.
+    fn new(directory: &Path, name: &str) -> Result<Self, TrustError> {
+        let path = directory.join(name);
+        let create = || {
+            let file = create_new(&path)?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            Ok(file)
+        };
+        match create() {
+            Ok(file) => Ok(Self { path, file }),
+            Err(source) => Err(TrustError::Write { path, source }),
+        }
+    }
+
+    fn write(mut self, parts: &[&[u8]]) -> Result<(), TrustError> {
         for part in parts {
-            file.write_all(part.as_ref())?;
+            if let Err(source) = self.file.write_all(part) {
+                return Err(TrustError::Write { path: self.path, source });
+            }
         }
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        fs::rename(&unfinished, &path)
-    };
-    match write() {
-        Ok(()) => Ok(path),
-        Err(source) => {
-            // It may not be there; the directory goes with the run in any case.
-            let _ = fs::remove_file(&unfinished);
-            Err(TrustError::Write { path, source })
-        }
+        Ok(())
     }
 }
 

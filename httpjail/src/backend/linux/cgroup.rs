@@ -13,7 +13,7 @@ use rustix::{
     fs::{FlockOperation, Mode, OFlags},
 };
 
-use super::remains::Remains;
+use super::{procfs, remains::Remains};
 
 /// Where cgroup v2 is mounted, and the caller's place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ impl Hierarchy {
     ///
     /// When `/proc` can't be read or no cgroup v2 is mounted.
     pub(crate) fn find() -> io::Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let cgroups = fs::read_to_string("/proc/self/cgroup")?;
+        let mounts = procfs::read_to_string("/proc/self/mountinfo")?;
+        let cgroups = procfs::read_to_string("/proc/self/cgroup")?;
         Self::parse(&mounts, &cgroups).ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, "no cgroup v2 hierarchy is mounted")
         })

@@ -8,6 +8,7 @@ pub(crate) mod confine;
 pub(crate) mod flows;
 pub(crate) mod parent;
 pub mod probe;
+mod procfs;
 mod remains;
 pub(crate) mod role;
 pub(crate) mod signals;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{SYSTEM_BUNDLES, TrustError, publish};
+use super::{Draft, SYSTEM_BUNDLES, TrustError};
 
 /// The hash of the authority's subject, by which OpenSSL names certificates in a folder
 /// (X509_NAME_hash(3)). The subject is the same in every run.
@@ -41,25 +41,26 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Finds the system's stores, and writes what the run's `directory` lacks.
+    /// Finds the system's stores, and makes what the run's `directory` lacks: the folder with a file
+    /// for the authority, if there is a place for it.
     ///
     /// # Errors
     ///
-    /// When a file can't be written.
+    /// When a file can't be made.
     pub(super) fn prepare(
         directory: &Path,
-        authority: &str,
         bundle: &Path,
         java: Option<&Path>,
-    ) -> Result<Self, TrustError> {
+    ) -> Result<(Self, Option<Draft>), TrustError> {
         let hashed = found(&HASHED_FOLDERS, Path::is_dir);
         let mut folders = Vec::new();
+        let mut draft = None;
         if !hashed.is_empty() {
             let folder = directory.join(FOLDER);
             let failed = |source| TrustError::Write { path: folder.clone(), source };
             fs::create_dir(&folder).map_err(failed)?;
             super::open_to_all(&folder).map_err(failed)?;
-            publish(&folder, HASHED_NAME, &[authority.as_bytes()])?;
+            draft = Some(Draft::new(&folder, HASHED_NAME)?);
             folders.extend(hashed.into_iter().map(|place| (folder.clone(), place)));
         }
         let bundles = found(&SYSTEM_BUNDLES, Path::is_file).into_iter();
@@ -70,7 +71,7 @@ impl Stores {
                 places.into_iter().map(|place| (store.to_owned(), place))
             }))
             .collect();
-        Ok(Self { folders, files })
+        Ok((Self { folders, files }, draft))
     }
 }
 
@@ -102,7 +103,10 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let bundle = run.path().join("bundle");
         fs::write(&bundle, "").unwrap();
-        let stores = Stores::prepare(run.path(), "the authority", &bundle, None).unwrap();
+        let (stores, draft) = Stores::prepare(run.path(), &bundle, None).unwrap();
+        if let Some(draft) = draft {
+            draft.write(&[b"the authority"]).unwrap();
+        }
         for (folder, place) in &stores.folders {
             assert!(place.is_dir(), "{place:?}");
             let hashed = fs::read_to_string(folder.join(HASHED_NAME)).unwrap();

@@ -19,11 +19,11 @@ impl Installed {
     fn new(authority: &str, caller: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let caller: HashMap<_, _> = caller.iter().copied().collect();
-        let trust = ChildTrust::install(directory.path(), authority, |name| {
-            caller.get(name).map(Into::into)
-        })
-        .unwrap();
-        Self { directory, variables: trust.variables().iter().cloned().collect() }
+        let trust =
+            ChildTrust::prepare(directory.path(), |name| caller.get(name).map(Into::into)).unwrap();
+        let variables = trust.variables().iter().cloned().collect();
+        trust.fill(authority).unwrap();
+        Self { directory, variables }
     }
 
     fn read(&self, name: &str) -> String {
@@ -160,8 +160,8 @@ fn does_not_write_through_a_link() {
     let directory = TempDir::new().unwrap();
     let target = directory.path().join("target");
     fs::write(&target, "untouched").unwrap();
-    std::os::unix::fs::symlink(&target, directory.path().join(format!(".{BUNDLE}.new"))).unwrap();
-    let outcome = ChildTrust::install(directory.path(), &authority(), |_| None);
+    std::os::unix::fs::symlink(&target, directory.path().join(BUNDLE)).unwrap();
+    let outcome = ChildTrust::prepare(directory.path(), |_| None);
     assert!(matches!(outcome, Err(TrustError::Write { .. })));
     assert_eq!(fs::read_to_string(&target).unwrap(), "untouched");
 }

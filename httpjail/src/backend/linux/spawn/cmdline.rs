@@ -1,6 +1,8 @@
 //! What `ps` shows of the jail's init: a name, not the supervisor's arguments and environment.
 
-use std::{fs, io, ptr};
+use std::{io, ptr};
+
+use crate::backend::linux::procfs;
 
 /// What takes their place.
 const NAME: &[u8] = b"httpjail-init\0";
@@ -19,7 +21,7 @@ pub(super) struct CommandLine {
 impl CommandLine {
     /// Asks the kernel (`/proc/self/stat`, fields 48 to 51: proc_pid_stat(5)).
     pub(super) fn find() -> io::Result<Self> {
-        let stat = fs::read_to_string("/proc/self/stat")?;
+        let stat = procfs::read_to_string("/proc/self/stat")?;
         Self::parse(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 

@@ -71,6 +71,13 @@ pub struct HeldChild {
     command: OsString,
 }
 
+/// The jail's init, while it puts its guards up. Dropped, it ends without having run anything.
+#[derive(Debug)]
+pub struct Unready<'a> {
+    plan: SpawnPlan<'a>,
+    child: HeldChild,
+}
+
 /// The running command, and the jail's init above it.
 #[derive(Debug)]
 pub struct Child {
@@ -90,14 +97,9 @@ pub struct Child {
 /// # Errors
 ///
 /// When the plan can't be carried out as it is; nothing is left then.
-pub fn spawn(plan: SpawnPlan<'_>) -> Result<HeldChild, SpawnError> {
+pub fn spawn(plan: SpawnPlan<'_>) -> Result<Unready<'_>, SpawnError> {
     stdio::check()?;
-    match spawn_by(plan, clone_into) {
-        // Linux 6.18 does so to what is cloned into a cgroup out of one that was once emptied by
-        // `cgroup.kill`; it compares the one's count of kills to the other's.
-        Err(SpawnError::Killed) => spawn_by(plan, fork),
-        outcome => outcome,
-    }
+    Ok(Unready { plan, child: spawn_by(plan, clone_into)? })
 }
 
 /// [`spawn`] by one way to clone.
@@ -142,15 +144,33 @@ pub(super) fn spawn_by(
     drop(blocked);
     // The pipes' ends have to be the child's alone, so that its death is their end.
     drop((gate_reader, report_writer, status_writer));
-    let mut held = HeldChild {
+    Ok(HeldChild {
         pid,
         child: Some(Child { pid, pidfd, status }),
         gate: Some(gate),
         report,
         command: plan.command.to_owned(),
-    };
-    held.await_readiness()?;
-    Ok(held)
+    })
+}
+
+impl Unready<'_> {
+    /// Waits until init has done all that it does before it waits for the word.
+    ///
+    /// # Errors
+    ///
+    /// When it couldn't; it has ended then.
+    pub fn held(mut self) -> Result<HeldChild, SpawnError> {
+        match self.child.await_readiness() {
+            // Linux 6.18 does so to what is cloned into a cgroup out of one that was once emptied
+            // by `cgroup.kill`; it compares the one's count of kills to the other's.
+            Err(SpawnError::Killed) => {
+                self.child = spawn_by(self.plan, fork)?;
+                self.child.await_readiness()?;
+            }
+            outcome => outcome?,
+        }
+        Ok(self.child)
+    }
 }
 
 impl HeldChild {
@@ -179,8 +199,8 @@ impl HeldChild {
         Ok(self.child.take().expect("only release and drop take the child out"))
     }
 
-    /// Waits until init has done all that it does before it waits for the word.
-    fn await_readiness(&mut self) -> Result<(), SpawnError> {
+    /// Waits until it has done all that it does before it waits for the word.
+    pub(super) fn await_readiness(&mut self) -> Result<(), SpawnError> {
         let child = self.child.as_mut().expect("only release and drop take the child out");
         match child.status.read_exact(&mut [0]) {
             Ok(()) => Ok(()),

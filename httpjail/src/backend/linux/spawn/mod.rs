@@ -2,7 +2,8 @@
 //! command must not have, and held until the jail is armed.
 //!
 //! ```text
-//! spawn()      prepare everything -> clone into cgroup and namespaces -> HeldChild
+//! spawn()      prepare everything -> clone into cgroup and namespaces -> Unready
+//! held()       wait until the child waits -> HeldChild
 //! the child    close descriptors, mounts, filter, identity, no_new_privs, wait at the gate
 //! release()    open the gate -> the child is init, tries the jail, executes the command -> Child
 //! wait()       the command's status, by a pipe; init's end ends what is left
@@ -33,7 +34,7 @@ mod view;
 pub use canary::{Canary, WORD};
 pub use error::{SpawnError, Step};
 pub use guards::Privileges;
-pub use held::{Child, HeldChild, SpawnPlan, spawn};
+pub use held::{Child, HeldChild, SpawnPlan, Unready, spawn};
 pub(crate) use landlock::is_there as has_landlock;
 pub use signals::Signals;
 

@@ -74,7 +74,7 @@ impl Fixture {
     ) -> (i32, String) {
         let args = ["-c".into(), format!("exec >$OUTPUT\n{script}").into()];
         let plan = SpawnPlan { identity, signals, ..self.plan("sh", &args) };
-        let status = spawn(plan).unwrap().release().unwrap().wait().unwrap();
+        let status = spawn(plan).unwrap().held().unwrap().release().unwrap().wait().unwrap();
         (status.code().unwrap(), self.output())
     }
 
@@ -87,7 +87,7 @@ impl Fixture {
     }
 
     fn exit_code(&self, command: &str) -> i32 {
-        match spawn(self.plan(command, &[])).unwrap().release() {
+        match spawn(self.plan(command, &[])).and_then(Unready::held).unwrap().release() {
             Ok(child) => child.wait().unwrap().code().unwrap(),
             Err(SpawnError::NotFound(_)) => 127,
             Err(SpawnError::NotExecutable { .. }) => 126,
@@ -112,7 +112,7 @@ fn cgroup_of(pid: &str) -> PathBuf {
 #[test]
 fn is_born_in_the_cgroup_and_held_there() {
     let fixture = Fixture::new();
-    let held = spawn(fixture.plan("true", &[])).unwrap();
+    let held = spawn(fixture.plan("true", &[])).unwrap().held().unwrap();
     let pid = held.pid().as_raw_nonzero().to_string();
     assert!(fixture.cgroup.path().ends_with(cgroup_of(&pid)));
     assert!(held.release().unwrap().wait().unwrap().success());
@@ -122,7 +122,9 @@ fn is_born_in_the_cgroup_and_held_there() {
 fn enters_the_cgroup_by_itself_where_clone3_is_refused() {
     let fixture = Fixture::new();
     let args = ["-c".into(), "cat /proc/self/cgroup >$OUTPUT".into()];
-    let child = spawn_by(fixture.plan("sh", &args), fork).unwrap().release().unwrap();
+    let mut held = spawn_by(fixture.plan("sh", &args), fork).unwrap();
+    held.await_readiness().unwrap();
+    let child = held.release().unwrap();
     assert!(child.wait().unwrap().success());
     let name = fixture.cgroup.path().file_name().unwrap().to_str().unwrap();
     assert!(fixture.output().contains(name), "{}", fixture.output());
@@ -135,7 +137,7 @@ fn a_child_that_cannot_enter_the_cgroup_runs_nothing() {
     let args = ["-c".into(), "echo ran >$OUTPUT".into()];
     let mut plan = fixture.plan("sh", &args);
     plan.cgroup = wrong.as_fd();
-    let error = spawn_by(plan, fork).unwrap_err();
+    let error = spawn_by(plan, fork).unwrap().await_readiness().unwrap_err();
     assert!(matches!(error, SpawnError::Child { step: Step::EnterCgroup, .. }), "{error}");
     assert!(!fixture.output_path().exists());
 }
@@ -144,7 +146,7 @@ fn a_child_that_cannot_enter_the_cgroup_runs_nothing() {
 fn runs_nothing_when_the_gate_is_never_opened() {
     let fixture = Fixture::new();
     let args = ["-c".into(), "echo ran >$OUTPUT".into()];
-    let held = spawn(fixture.plan("sh", &args)).unwrap();
+    let held = spawn(fixture.plan("sh", &args)).unwrap().held().unwrap();
     let pid = held.pid();
     drop(held);
     assert_eq!(test_kill_process(pid), Err(rustix::io::Errno::SRCH));
@@ -236,7 +238,7 @@ fn an_unformatted_script_gets_its_path_and_arguments() {
     let fixture = Fixture::new();
     let script = fixture.executable("script", r#"echo "$0|$1|$2" >$OUTPUT"#, 0o755);
     let args = ["a b".into(), "c".into()];
-    let child = spawn(fixture.plan(&script, &args)).unwrap().release().unwrap();
+    let child = spawn(fixture.plan(&script, &args)).unwrap().held().unwrap().release().unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(fixture.output(), format!("{script}|a b|c\n"));
 }
@@ -275,7 +277,7 @@ fn tells_exit_codes_and_signals_apart() {
     let fixture = Fixture::new();
     let status = |script: &str| {
         let args = ["-c".into(), script.into()];
-        spawn(fixture.plan("sh", &args)).unwrap().release().unwrap().wait().unwrap()
+        spawn(fixture.plan("sh", &args)).unwrap().held().unwrap().release().unwrap().wait().unwrap()
     };
     assert_eq!(status("exit 7").code(), Some(7));
     assert_eq!(status("kill -TERM $$").signal(), Some(libc::SIGTERM));
@@ -286,7 +288,7 @@ fn tells_exit_codes_and_signals_apart() {
 fn a_signal_while_held_ends_the_child_before_the_command() {
     let fixture = Fixture::new();
     let args = ["-c".into(), "echo ran >$OUTPUT".into()];
-    let held = spawn(fixture.plan("sh", &args)).unwrap();
+    let held = spawn(fixture.plan("sh", &args)).unwrap().held().unwrap();
     kill_process(held.pid(), Signal::TERM).unwrap();
     let status = held.release().unwrap().wait().unwrap();
     assert_eq!(status.signal(), Some(libc::SIGTERM));
@@ -309,7 +311,7 @@ fn dies_with_its_parent(identity: Option<&Identity>) {
     // meanwhile, which glibc keeps working after a fork.
     let parent = unsafe { libc::fork() };
     if parent == 0 {
-        let word = match spawn(plan).and_then(HeldChild::release) {
+        let word = match spawn(plan).and_then(Unready::held).and_then(HeldChild::release) {
             Ok(_) => b"runs",
             Err(_) => b"fail",
         };

@@ -3,13 +3,15 @@
 use std::{
     collections::BTreeSet,
     ffi::{CString, OsString},
-    fs, io,
+    io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::FileTypeExt,
     },
     path::{Path, PathBuf},
 };
+
+use crate::backend::linux::procfs;
 
 /// Where the kernel shows itself; one recursive change covers most of what [`SETTINGS`] names.
 const SYS: &str = "/sys";
@@ -76,8 +78,8 @@ impl View {
     /// When `/proc` can't be read.
     pub(super) fn plan(open: &[PathBuf]) -> io::Result<Self> {
         // The clone copies this thread's namespaces. Paths are bytes: daemons choose their names.
-        let mounts = fs::read("/proc/thread-self/mountinfo")?;
-        let sockets = fs::read("/proc/thread-self/net/unix")?;
+        let mounts = procfs::read("/proc/thread-self/mountinfo")?;
+        let sockets = procfs::read("/proc/thread-self/net/unix")?;
         let is_hidden = |path: &Path| is_socket(path) && !is_open(path, open);
         Ok(Self::of(&mounts, &sockets, is_hidden))
     }
@@ -203,6 +205,8 @@ fn c_paths(paths: impl IntoIterator<Item = PathBuf>) -> Vec<CString> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const MOUNTS: &str = r"22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw

@@ -30,7 +30,7 @@ fn proxy_that_says(word: &'static [u8]) -> SocketAddr {
 fn run(canary: Canary) -> Result<(), SpawnError> {
     let fixture = Fixture { canary, ..Fixture::new() };
     let args = ["-c".into(), "echo ran >$OUTPUT".into()];
-    let outcome = spawn(fixture.plan("sh", &args)).unwrap().release();
+    let outcome = spawn(fixture.plan("sh", &args)).unwrap().held().unwrap().release();
     let status = outcome.map(|child| child.wait().unwrap());
     assert_eq!(fixture.output_path().exists(), status.is_ok(), "it runs when all is well");
     wait_until_empty(fixture.cgroup.path());

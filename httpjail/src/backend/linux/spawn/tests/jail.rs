@@ -69,7 +69,7 @@ fn hands_signals_to_the_command_by_init() {
     let environment = environment.concat();
     let args = ["-c".into(), script.into()];
     let plan = SpawnPlan { environment: &environment, ..fixture.plan("sh", &args) };
-    let child = spawn(plan).unwrap().release().unwrap();
+    let child = spawn(plan).unwrap().held().unwrap().release().unwrap();
     File::open(&ready).unwrap().read_exact(&mut [0]).unwrap();
     child.signal(libc::SIGUSR1).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(5));
@@ -80,7 +80,7 @@ fn hands_signals_to_the_command_by_init() {
 fn the_death_of_init_ends_the_command() {
     let fixture = Fixture::new();
     let args = ["1000".into()];
-    let child = spawn(fixture.plan("sleep", &args)).unwrap().release().unwrap();
+    let child = spawn(fixture.plan("sleep", &args)).unwrap().held().unwrap().release().unwrap();
     kill_process(child.pid(), Signal::KILL).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     wait_until_empty(fixture.cgroup.path());
