@@ -1,8 +1,10 @@
 //! What the system is short of, and a proxy that can't go on: nothing passes meanwhile that the
 //! rule didn't allow, and the jail goes on afterwards or can be ended.
 
+use std::time::{Duration, Instant};
+
 use httpjail_tests::{Finished, Lab, programs};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Signal, kill_process, test_kill_process};
 
 /// Asks for a path of the web server, and tells the status and curl's own.
 fn curl(path: &str, patience: u32) -> String {
@@ -47,6 +49,35 @@ fn ends_a_jail_at_its_timeout_though_the_proxy_is_stopped() {
     jail.write("go\n");
     jail.finish().exits(124);
     assert_eq!(origin.seen_lines(), [""; 0]);
+    lab.assert_clean();
+}
+
+/// Its records can't be written any more, whatever the end waits for.
+#[test]
+fn ends_soon_though_the_proxy_is_stopped() {
+    const SOON: Duration = Duration::from_secs(4);
+    let lab = Lab::new();
+    for (told, mut jail) in [false, true].map(|told| {
+        let script = "echo ready; read end; exit 3";
+        (told, lab.jail().js("true").start(["sh", "-c", script]))
+    }) {
+        jail.line("ready");
+        let proxy = jail.proxy();
+        kill_process(proxy, Signal::STOP).expect("a living process");
+        let since = Instant::now();
+        let code = if told {
+            jail.signal(Signal::TERM);
+            143
+        } else {
+            jail.write("end\n");
+            3
+        };
+        let jailed = jail.finish().exits(code);
+        assert!(since.elapsed() < SOON, "told: {told}, after {:?}", since.elapsed());
+        let lost = "the proxy doesn't answer and was killed; records may be lost";
+        assert!(jailed.stderr.contains(lost), "{}", jailed.stderr);
+        test_kill_process(proxy).expect_err("the proxy is gone");
+    }
     lab.assert_clean();
 }
 

@@ -18,6 +18,8 @@ use crate::policy::ProcessInspector;
 
 /// Largest message: a PEM certificate and a path fit in it.
 const MESSAGE_MAX: usize = 16 * 1024;
+/// The supervisor's word that the proxy should end, and the proxy's that it heard it.
+pub(super) const STOP: &[u8] = b"stop";
 /// How long the proxy waits for the supervisor to look a program up. The supervisor only reads
 /// two files of `/proc`; a stopped one must not stop decisions.
 const INSPECT_TIMEOUT: Duration = Duration::from_millis(50);

@@ -12,12 +12,15 @@ use rustix::{
 };
 
 use super::{
-    control::{Channel, Ready},
+    control::{Channel, Ready, STOP},
     proxy_role::ProxyRole,
 };
 use crate::backend::linux::role::{self, Role, RolePlan};
 
-/// How long the proxy may take to write its last records.
+/// How long the proxy may take to hear that it should end. It does nothing but wait for that word;
+/// one that is stopped or frozen never hears it.
+const HEARING: Duration = Duration::from_secs(1);
+/// How long it may then take to write its last records.
 const END: Duration = Duration::from_secs(10);
 
 /// The running proxy. Dropped, it is killed and reaped.
@@ -57,11 +60,15 @@ impl Proxy {
     /// Tells it to write its last records and to end.
     pub(super) fn ask_to_stop(&self) {
         // It may be dead already; then there is nothing to wait for.
-        let _ = self.control.send(b"stop");
+        let _ = self.control.send(STOP);
     }
 
-    /// Waits until it has done so, and reaps it.
+    /// Waits until it has done so, and reaps it. One that doesn't is killed.
     pub(super) fn stop(mut self) {
+        // Its end reads as an answer, too.
+        if !matches!(wait_for(self.control.as_fd(), HEARING), Ok(true)) {
+            return tracing::error!("the proxy doesn't answer and was killed; records may be lost");
+        }
         match wait_for(self.role.pidfd.as_fd(), END) {
             Ok(true) => self.reap(),
             Ok(false) | Err(_) => {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    control::{Channel, Ready, RemoteInspector},
+    control::{Channel, Ready, RemoteInspector, STOP},
     servers::Servers,
 };
 use crate::{
@@ -35,7 +35,7 @@ const UID_COUNT: u32 = 65519 - 61184 + 1;
 
 /// All that the role needs, made by the supervisor before the fork.
 pub(super) struct ProxyRole {
-    /// Ready goes out; "stop" or end of file comes in.
+    /// Ready goes out; [`STOP`] or end of file comes in, and the former is repeated.
     pub(super) control: Channel,
     /// Questions about processes.
     pub(super) inspect: Channel,
@@ -126,7 +126,11 @@ impl ProxyRole {
 /// jail is ended, and this process with it (P3).
 fn watch(control: Channel, mut kill_switch: File, stop: io::PipeWriter) -> io::Result<()> {
     let wait = move || match control.receive() {
-        Ok(word) if word == b"stop" => drop(stop),
+        Ok(word) if word == STOP => {
+            // A supervisor that is gone by now waits for nothing.
+            let _ = control.send(STOP);
+            drop(stop);
+        }
         Ok(_) | Err(_) => {
             let killed = kill_switch.write_all(b"1");
             tracing::error!(?killed, "the supervisor is dead; the jail was ended");
