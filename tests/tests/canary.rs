@@ -1,8 +1,13 @@
 //! The jail is tried from inside before the command runs, and nobody sees anything of that.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use httpjail_tests::{Lab, programs};
+use rustix::process::Signal;
+
+/// Less than what the jail's init waits for the proxy.
+const SOON: Duration = Duration::from_millis(2500);
 
 /// Runs nft in the client's namespace, outside every jail.
 fn nft(lab: &Lab, words: &str) {
@@ -53,8 +58,62 @@ fn runs_nothing_when_the_proxy_is_out_of_reach() {
                     jail's proxy: Connection refused";
         assert!(jailed.stderr.contains(told), "{}", jailed.stderr);
         assert!(jailed.stderr.contains("hint: nothing was run"), "{}", jailed.stderr);
+        assert!(jailed.stderr.contains("no firewall rule may hold up"), "{}", jailed.stderr);
         lab.outside().sh("cat ran").exits(1);
         nft(&lab, "delete table inet broken");
     }
+    lab.assert_clean();
+}
+
+/// No connection comes about, and none fails.
+fn swallow_connections(lab: &Lab) {
+    nft(lab, "add table inet broken");
+    nft(lab, "add chain inet broken in { type filter hook input priority 0 ; }");
+    nft(lab, "add rule inet broken in iif lo tcp flags syn drop");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_the_proxy() {
+    let lab = Lab::new();
+    swallow_connections(&lab);
+    for (signal, code) in
+        [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
+    {
+        let jail = lab.jail().option("-vv").start(["sh", "-c", "echo ran > ran"]);
+        jail.error_line("the jail is tried from inside");
+        let since = Instant::now();
+        jail.signal(signal);
+        let jailed = jail.finish().exits(code);
+        assert!(since.elapsed() < SOON, "{signal:?}: {:?}: {jailed:?}", since.elapsed());
+        lab.outside().sh("cat ran").exits(1);
+    }
+    nft(&lab, "delete table inet broken");
+    lab.assert_clean();
+}
+
+#[test]
+fn the_timeout_ends_the_wait_for_the_proxy() {
+    let lab = Lab::new();
+    swallow_connections(&lab);
+    let since = Instant::now();
+    lab.jail().option("--timeout").option("0.5").sh("echo ran > ran").exits(124);
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    let jailed = lab.jail().sh("echo ran > ran").exits(125);
+    assert!(jailed.stderr.contains("Connection timed out"), "{}", jailed.stderr);
+    lab.outside().sh("cat ran").exits(1);
+    nft(&lab, "delete table inet broken");
+    lab.assert_clean();
+}
+
+/// It arrives as the command starts, which has no handler then.
+#[test]
+fn keeps_another_signal_for_the_command() {
+    let lab = Lab::new();
+    swallow_connections(&lab);
+    let jail = lab.jail().option("-vv").start(["sh", "-c", "sleep 1000"]);
+    jail.error_line("the jail is tried from inside");
+    jail.signal(Signal::USR1);
+    nft(&lab, "delete table inet broken");
+    jail.finish().exits(138);
     lab.assert_clean();
 }

@@ -4,9 +4,10 @@ use std::{
     num::NonZeroUsize,
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use httpjail_common::event::RefuseReason;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
     proxy_role::{self, ProxyRole},
     run_dir::RunDir,
     servers::Servers,
+    supervise::{End, until_start},
 };
 use crate::{
     backend::linux::{
@@ -28,7 +30,7 @@ use crate::{
         parent::Parent,
         probe,
         signals::Signals,
-        spawn::{self, Child, HeldChild, SpawnPlan},
+        spawn::{self, Child, ENDING, HeldChild, SpawnPlan},
         user::{self, Identity},
     },
     cli::plan::{PrivateRange, RunPlan, UpstreamPlan},
@@ -139,7 +141,11 @@ impl Planned {
         jail.arm(endpoints, self.plan.published).map_err(SessionError::Jail)?;
         Ok(Armed {
             command,
-            attempts: canary.datagrams.len(),
+            refusals: [
+                (RefuseReason::Udp, canary.datagrams.len()),
+                (RefuseReason::Stranger, canary.packets.len()),
+            ],
+            inherited: self.inherited,
             up: Up {
                 proxy,
                 jail,
@@ -157,9 +163,19 @@ impl Planned {
 /// The jail holds, and the command waits in it.
 pub(super) struct Armed {
     command: HeldChild,
-    /// How many datagrams of its init's the kernel side refuses before the command runs.
-    attempts: usize,
+    /// What the kernel side refuses its init before the command runs.
+    refusals: [(RefuseReason, usize); 2],
+    /// The signals that the command starts with.
+    inherited: spawn::Signals,
     up: Up,
+}
+
+/// What came of the word to the command.
+pub(super) enum Released {
+    /// It runs.
+    Runs(Running),
+    /// It must not run any more, and never did: all is taken down.
+    Ended(End),
 }
 
 impl Armed {
@@ -168,11 +184,19 @@ impl Armed {
     /// # Errors
     ///
     /// When it can't be run, or when the jail isn't shut: then it was not run.
-    pub(super) fn release(self) -> Result<Running, SessionError> {
-        let Self { command, attempts, mut up } = self;
-        let command = command.release()?;
-        up.jail.overlook(attempts);
-        Ok(Running { command, up })
+    pub(super) fn release(self, deadline: Option<Instant>) -> Result<Released, SessionError> {
+        let Self { mut command, refusals, inherited, mut up } = self;
+        up.jail.overlook(refusals);
+        command.open()?;
+        tracing::debug!("the jail is tried from inside");
+        let is_fatal = |signal| ENDING.contains(&signal) && !inherited.ignores(signal);
+        let ended = until_start(&command, &up.signals, &is_fatal, deadline);
+        if let Some(end) = ended.map_err(SessionError::Wait)? {
+            drop(command);
+            up.close()?;
+            return Ok(Released::Ended(end));
+        }
+        Ok(Released::Runs(Running { command: command.release()?, up }))
     }
 }
 
@@ -193,6 +217,19 @@ struct Up {
     signals: Signals,
     _log_owner: Option<Owner>,
     run_dir: RunDir,
+}
+
+impl Up {
+    /// Ends what is left in the jail, lets the proxy write its last records, and removes all.
+    fn close(self) -> Result<(), SessionError> {
+        let ended = self.jail.end();
+        self.proxy.ask_to_stop();
+        if ended.is_ok() {
+            self.run_dir.clear();
+        }
+        self.proxy.stop();
+        ended.map_err(SessionError::End)
+    }
 }
 
 impl Running {
@@ -232,14 +269,7 @@ impl Running {
     ///
     /// When something resists; it is left without network, to the next sweep.
     pub(super) fn close(self) -> Result<(), SessionError> {
-        let up = self.up;
-        let ended = up.jail.end();
-        up.proxy.ask_to_stop();
-        if ended.is_ok() {
-            up.run_dir.clear();
-        }
-        up.proxy.stop();
-        ended.map_err(SessionError::End)
+        self.up.close()
     }
 }
 

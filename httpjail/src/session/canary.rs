@@ -36,6 +36,13 @@ pub(super) fn pair(
     }
     let files = cgroups.map(|cgroup| cgroup.join("cgroup.procs")).to_vec();
     let answers = proxy::Canary::new(&targets, &word);
-    let canary = spawn::Canary { connections: targets.clone(), word, datagrams: targets, files };
+    let canary = spawn::Canary {
+        connections: targets.clone(),
+        word,
+        packets: targets.iter().map(SocketAddr::ip).collect(),
+        datagrams: targets,
+        files,
+        ..spawn::Canary::default()
+    };
     Ok((answers, canary))
 }

@@ -129,8 +129,9 @@ impl SessionError {
                                 mostly lack, and no profile that forbids mounts"
             }
             Self::Spawn(SpawnError::Open { .. }) => {
-                "nothing was run. lo must be up; sudo httpjail doctor tries every guard, and sudo \
-                                httpjail cleanup --all has the programs put up anew"
+                "nothing was run. lo must be up, and no firewall rule may hold up what goes over \
+                                it; sudo httpjail doctor tries every guard, and sudo httpjail \
+                                cleanup --all has the programs put up anew"
             }
             Self::End(source) if source.kind() == io::ErrorKind::TimedOut => {
                 "what is left has no network. It ends when the kernel lets go of it; then remove \

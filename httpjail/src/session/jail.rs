@@ -17,8 +17,8 @@ pub(super) struct Jail {
     dir: CgroupDir,
     id: JailId,
     maps: Maps,
-    /// Datagrams of init's own that were refused, as they had to be.
-    overlooked: u64,
+    /// How often init's own acts were refused, as they had to be.
+    overlooked: Vec<(RefuseReason, u64)>,
     ended: bool,
 }
 
@@ -37,7 +37,7 @@ impl Jail {
             return Err(SessionError::Jail(io::ErrorKind::ResourceBusy.into()));
         }
         let id = JailId::of(&dir);
-        Ok(Self { dir, id, maps, overlooked: 0, ended: false })
+        Ok(Self { dir, id, maps, overlooked: Vec::new(), ended: false })
     }
 
     /// Its cgroup.
@@ -78,9 +78,10 @@ impl Jail {
         self.maps.arm(self.id, endpoints, published)
     }
 
-    /// Says nothing of that many refused datagrams: they were init's.
-    pub(super) fn overlook(&mut self, datagrams: usize) {
-        self.overlooked = u64::try_from(datagrams).unwrap_or(u64::MAX);
+    /// Says nothing of that many refusals: they were init's.
+    pub(super) fn overlook(&mut self, own: [(RefuseReason, usize); 2]) {
+        let count = |(reason, count)| (reason, u64::try_from(count).unwrap_or(u64::MAX));
+        self.overlooked = own.map(count).to_vec();
     }
 
     /// Kills what is left in it, takes its network away and removes it.
@@ -99,8 +100,8 @@ impl Jail {
         let emptied = self.dir.kill().and_then(|()| self.dir.wait_empty(DEATH));
         let refusals = disarmed?;
         for reason in RefuseReason::ALL {
-            let own = if reason == RefuseReason::Udp { self.overlooked } else { 0 };
-            let count = refusals.of(reason).saturating_sub(own);
+            let own = self.overlooked.iter().find(|(own, _)| *own == reason);
+            let count = refusals.of(reason).saturating_sub(own.map_or(0, |(_, count)| *count));
             if count > 0 {
                 tracing::info!(reason = reason.as_str(), count, "the kernel side refused");
             }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     SessionError,
-    arm::{Armed, Planned, Running},
+    arm::{Planned, Released, Running},
     reap,
     supervise::{End, Watch},
 };
@@ -29,9 +29,12 @@ pub enum Outcome {
 /// jail was ended then).
 pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
     let timeout = plan.timeout;
-    let running = Planned::check(plan)?.arm()?.start()?;
+    let armed = Planned::check(plan)?.arm()?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    finish(running, deadline)
+    match armed.release(deadline)? {
+        Released::Runs(running) => finish(running, deadline),
+        Released::Ended(end) => outcome(end),
+    }
 }
 
 /// Removes what dead runs left. Only now: while the command runs, signals and the deadline must
@@ -48,7 +51,11 @@ fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, Se
     let ended = wait(&mut running, deadline);
     sweep(&running);
     running.close()?;
-    match ended? {
+    outcome(ended?)
+}
+
+fn outcome(end: End) -> Result<Outcome, SessionError> {
+    match end {
         End::Exited(status) => Ok(Outcome::Exited(status)),
         End::Signalled(signal) => Ok(Outcome::Signalled(signal)),
         End::Overstayed(signal) => Ok(Outcome::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))),
@@ -69,11 +76,4 @@ fn wait(running: &mut Running, deadline: Option<Instant>) -> Result<End, Session
         deadline,
     };
     watch.until_end().map_err(SessionError::Wait)
-}
-
-impl Armed {
-    /// Lets the command go.
-    fn start(self) -> Result<Running, SessionError> {
-        self.release()
-    }
 }

@@ -1,4 +1,4 @@
-//! The supervisor's wait: signals, the deadline, the command's end, the proxy's death.
+//! The supervisor's waits: signals, the deadline, the command's end, the proxy's death.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::control::{Channel, answer_inspection};
 use crate::backend::linux::{
     signals::{Sender, Signals},
-    spawn::Child,
+    spawn::{Child, HeldChild},
 };
 
 /// How long the command has to end after SIGTERM or SIGHUP before the jail is killed.
@@ -126,11 +126,7 @@ impl Watch<'_> {
         if let Some(channel) = &self.inspect {
             fds.push(PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN));
         }
-        let timeout = limit.map(|limit| timespec(limit.saturating_duration_since(Instant::now())));
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+        wait(&mut fds, limit)?;
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Ready {
             command: is_ready(0),
@@ -149,15 +145,61 @@ struct Ready {
     inspect: bool,
 }
 
+/// Waits until the command runs, or can't be run: `None`. Or until it must not be run any more: at
+/// the deadline, or at a fatal signal. Other signals are kept for it.
+pub(super) fn until_start(
+    command: &HeldChild,
+    signals: &Signals,
+    is_fatal: &dyn Fn(i32) -> bool,
+    deadline: Option<Instant>,
+) -> io::Result<Option<End>> {
+    loop {
+        let mut fds = [
+            PollFd::from_borrowed_fd(command.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
+        wait(&mut fds, deadline)?;
+        let [started, signalled] = fds.map(|fd| !fd.revents().is_empty());
+        if started {
+            return Ok(None);
+        }
+        while signalled && let Some(caught) = signals.next()? {
+            if is_fatal(caught.signal) {
+                return Ok(Some(End::Signalled(low_byte(caught.signal))));
+            }
+            if caught.sender == Sender::Process
+                && let Err(error) = command.signal(caught.signal)
+            {
+                tracing::debug!(%error, "the signal did not reach the command");
+            }
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Some(End::TimedOut));
+        }
+    }
+}
+
+/// Waits until one of `fds` is ready or `limit` has come.
+fn wait(fds: &mut [PollFd<'_>], limit: Option<Instant>) -> io::Result<()> {
+    let timeout = limit.map(|limit| timespec(limit.saturating_duration_since(Instant::now())));
+    match poll(fds, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// How the command ended.
 fn command_end(command: &dyn Command) -> io::Result<End> {
     let status = command.end()?;
-    let low_byte = |status: i32| u8::try_from(status & 0xff).unwrap_or(u8::MAX);
     if let Some(code) = status.code() {
         return Ok(End::Exited(low_byte(code)));
     }
     let signal = status.signal().unwrap_or(libc::SIGKILL);
     Ok(End::Signalled(low_byte(signal)))
+}
+
+fn low_byte(status: i32) -> u8 {
+    u8::try_from(status & 0xff).unwrap_or(u8::MAX)
 }
 
 /// Sends `signal` to the command; one that has just ended needs it no more.

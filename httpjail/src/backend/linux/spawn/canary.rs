@@ -6,10 +6,11 @@
 use std::{
     ffi::CString,
     mem,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::{fd::RawFd, unix::ffi::OsStrExt},
     path::PathBuf,
     ptr,
+    time::Duration,
 };
 
 use super::{
@@ -20,12 +21,11 @@ use super::{
 /// Bytes of the word by which the jail's proxy shows that it is the one that was reached.
 pub const WORD: usize = 16;
 
-/// How long the proxy may take to answer, in seconds.
-const PATIENCE: libc::time_t = 3;
-
 /// What is tried, and what must come of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Canary {
+    /// How long all of it may take: what is to come has come by then.
+    pub patience: Duration,
     /// Connections to these addresses must arrive at the jail's proxy.
     pub connections: Vec<SocketAddr>,
     /// What the proxy sends on each of them, and nobody else knows.
@@ -33,16 +33,37 @@ pub struct Canary {
     /// Datagrams to these addresses must be refused with EPERM. They are on this machine, where
     /// one that isn't refused stays.
     pub datagrams: Vec<SocketAddr>,
+    /// Packets to a port of these addresses, which must be on this machine, must be dropped on their
+    /// way out: they go to what was a socket of the jail's when the connect program was asked, and
+    /// is none when they are sent.
+    pub packets: Vec<IpAddr>,
     /// These files must not open for writing.
     pub files: Vec<PathBuf>,
+}
+
+impl Default for Canary {
+    /// Nothing.
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(3),
+            connections: Vec::new(),
+            word: [0; WORD],
+            datagrams: Vec::new(),
+            packets: Vec::new(),
+            files: Vec::new(),
+        }
+    }
 }
 
 /// The same, in the kernel's terms.
 #[derive(Debug)]
 pub(super) struct Attempts {
+    /// In milliseconds.
+    patience: i64,
     connections: Vec<Connection>,
     word: [u8; WORD],
     datagrams: Vec<Address>,
+    packets: Vec<Address>,
     files: Vec<CString>,
 }
 
@@ -55,23 +76,27 @@ impl Attempts {
         };
         let connection = |to: &SocketAddr| Connection { to: Address::from(*to), socket: -1 };
         Ok(Self {
+            patience: i64::try_from(canary.patience.as_millis()).unwrap_or(i64::MAX),
             connections: canary.connections.iter().map(connection).collect(),
             word: canary.word,
             datagrams: canary.datagrams.iter().map(|to| Address::from(*to)).collect(),
+            packets: canary.packets.iter().map(|to| SocketAddr::new(*to, 0).into()).collect(),
             files: canary.files.iter().map(file).collect::<Result<_, _>>()?,
         })
     }
 
     /// Tries all. Async-signal-safe. The proxy answers while the rest is tried.
     pub(super) fn make(&mut self) -> Result<(), Failure> {
+        let deadline = now().saturating_add(self.patience);
         for connection in &mut self.connections {
             connection.open()?;
         }
         self.datagrams.iter().try_for_each(refuses_datagram)?;
+        self.packets.iter().try_for_each(drops_packet)?;
         refuses_raw_socket()?;
         self.files.iter().try_for_each(refuses_writing)?;
         let word = &self.word;
-        self.connections.iter().try_for_each(|connection| connection.brings(word))
+        self.connections.iter().try_for_each(|connection| connection.brings(word, deadline))
     }
 }
 
@@ -83,46 +108,65 @@ struct Connection {
 }
 
 impl Connection {
+    /// Begins it; it comes about meanwhile.
     fn open(&mut self) -> Result<(), Failure> {
         const STEP: Step = Step::TurnConnection;
-        let patience = libc::timeval { tv_sec: PATIENCE, tv_usec: 0 };
         // A reset at the close: nothing of it stays behind.
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        self.socket = self.to.socket(libc::SOCK_STREAM, STEP)?;
+        self.socket = self.to.socket(libc::SOCK_STREAM | libc::SOCK_NONBLOCK, STEP)?;
         set(self.socket, libc::SO_LINGER, &linger)?;
-        set(self.socket, libc::SO_SNDTIMEO, &patience)?;
-        set(self.socket, libc::SO_RCVTIMEO, &patience)?;
-        // SAFETY: the address is valid for its length.
-        let connected = unsafe { libc::connect(self.socket, self.to.as_ptr(), self.to.length) };
-        check(STEP, connected.into()).map_err(late)
+        match self.to.connect(self.socket, STEP) {
+            Ok(()) | Err(Failure { errno: libc::EINPROGRESS, .. }) => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Closes it when the proxy's word has come.
-    fn brings(&self, word: &[u8; WORD]) -> Result<(), Failure> {
-        const STEP: Step = Step::TurnConnection;
+    fn brings(&self, word: &[u8; WORD], deadline: i64) -> Result<(), Failure> {
         let mut came = [0_u8; WORD];
-        // SAFETY: the buffer is valid for its length; the descriptor is this function's to close.
-        let length = unsafe {
-            let place = came.as_mut_ptr().cast();
-            let length = libc::recv(self.socket, place, came.len(), libc::MSG_WAITALL);
-            let failed = check(STEP, length as libc::c_long);
-            libc::close(self.socket);
-            failed.map_err(late)?;
-            length
-        };
-        if length as usize != came.len() || came != *word {
-            return Err(Failure { step: STEP, errno: libc::EBADMSG });
+        let mut length = 0;
+        while let Some(rest) = came.get_mut(length..).filter(|rest| !rest.is_empty()) {
+            match self.receive(rest, deadline)? {
+                0 => break,
+                more => length += more,
+            }
+        }
+        // SAFETY: the descriptor is this function's to close.
+        unsafe { libc::close(self.socket) };
+        if length != WORD || came != *word {
+            return Err(Failure { step: Step::TurnConnection, errno: libc::EBADMSG });
         }
         Ok(())
     }
+
+    /// The length of what came next; none at the connection's end.
+    fn receive(&self, place: &mut [u8], deadline: i64) -> Result<usize, Failure> {
+        const STEP: Step = Step::TurnConnection;
+        loop {
+            let left = deadline.saturating_sub(now()).clamp(0, i64::from(libc::c_int::MAX));
+            let mut readable = libc::pollfd { fd: self.socket, events: libc::POLLIN, revents: 0 };
+            // SAFETY: one valid pollfd; a buffer that is valid for its length.
+            let received = unsafe {
+                if libc::poll(&raw mut readable, 1, left as libc::c_int) == 0 {
+                    return Err(Failure { step: STEP, errno: libc::ETIMEDOUT });
+                }
+                libc::recv(self.socket, place.as_mut_ptr().cast(), place.len(), 0)
+            };
+            match usize::try_from(received) {
+                Ok(length) => return Ok(length),
+                Err(_) if matches!(errno(), libc::EAGAIN | libc::EINTR) => {}
+                Err(_) => return Err(Failure { step: STEP, errno: errno() }),
+            }
+        }
+    }
 }
 
-/// A socket's timeout, by its usual name.
-fn late(failure: Failure) -> Failure {
-    match failure.errno {
-        libc::EAGAIN | libc::EINPROGRESS => Failure { errno: libc::ETIMEDOUT, ..failure },
-        _ => failure,
-    }
+/// Milliseconds of a clock that nobody sets.
+fn now() -> i64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is valid for writes; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
 fn refuses_datagram(to: &Address) -> Result<(), Failure> {
@@ -135,6 +179,25 @@ fn refuses_datagram(to: &Address) -> Result<(), Failure> {
     // SAFETY: made above, and used by nobody else.
     unsafe { libc::close(socket) };
     refused
+}
+
+/// The connect program passes a socket's way to another of the jail's. When that one is gone only
+/// the egress program is left, which sees every packet.
+fn drops_packet(to: &Address) -> Result<(), Failure> {
+    const STEP: Step = Step::DropPacket;
+    let peer = to.socket(libc::SOCK_DGRAM, STEP)?;
+    let socket = to.socket(libc::SOCK_DGRAM, STEP)?;
+    let connected = to.bind(peer, STEP).and_then(|bound| bound.connect(socket, STEP));
+    // SAFETY: one byte, valid for its length. Both sockets were made above, and are used by nobody
+    // else.
+    let sent = unsafe {
+        libc::close(peer);
+        libc::send(socket, c"".as_ptr().cast(), 1, 0) as RawFd
+    };
+    let dropped = connected.and_then(|()| refused(STEP, sent, &[libc::EPERM]));
+    // SAFETY: as above.
+    unsafe { libc::close(socket) };
+    dropped
 }
 
 fn refuses_raw_socket() -> Result<(), Failure> {
@@ -192,6 +255,23 @@ impl Address {
 
     fn as_ptr(&self) -> *const libc::sockaddr {
         (&raw const self.storage).cast()
+    }
+
+    fn connect(&self, socket: RawFd, step: Step) -> Result<(), Failure> {
+        // SAFETY: the address is valid for its length.
+        check(step, unsafe { libc::connect(socket, self.as_ptr(), self.length) }.into())
+    }
+
+    /// Binds a socket to it; where it is then, with the port that the kernel chose.
+    fn bind(&self, socket: RawFd, step: Step) -> Result<Self, Failure> {
+        // SAFETY: as in `connect`; all zeroes is an address, and its storage has room for any.
+        unsafe {
+            check(step, libc::bind(socket, self.as_ptr(), self.length).into())?;
+            let mut bound = Self { storage: mem::zeroed(), length: self.length };
+            let place = (&raw mut bound.storage).cast();
+            check(step, libc::getsockname(socket, place, &raw mut bound.length).into())?;
+            Ok(bound)
+        }
     }
 
     fn socket(&self, kind: libc::c_int, step: Step) -> Result<RawFd, Failure> {

@@ -112,10 +112,12 @@ pub enum Step {
     RefuseRawSocket = 17,
     /// Sees the cgroups refused for writing.
     RefuseCgroups = 18,
+    /// Sees a packet dropped that no other program looks at.
+    DropPacket = 19,
 }
 
 impl Step {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::EnterCgroup,
         Self::CloseDescriptors,
         Self::FollowParent,
@@ -134,6 +136,7 @@ impl Step {
         Self::RefuseDatagram,
         Self::RefuseRawSocket,
         Self::RefuseCgroups,
+        Self::DropPacket,
     ];
 }
 
@@ -158,6 +161,7 @@ impl std::fmt::Display for Step {
                 "the eBPF programs did not bring a connection to the jail's proxy"
             }
             Self::RefuseDatagram => "the eBPF programs did not refuse a datagram",
+            Self::DropPacket => "the eBPF programs did not drop a packet",
             Self::RefuseRawSocket => "the filter of system calls did not refuse a raw socket",
             Self::RefuseCgroups => "the mounts did not keep cgroups from being written",
         })
@@ -203,6 +207,7 @@ impl Failure {
             (
                 guard @ (Step::TurnConnection
                 | Step::RefuseDatagram
+                | Step::DropPacket
                 | Step::RefuseRawSocket
                 | Step::RefuseCgroups),
                 errno,

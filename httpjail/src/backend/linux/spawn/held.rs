@@ -13,7 +13,7 @@ use std::{
 
 use rustix::{
     io::{Errno, fcntl_dupfd_cloexec},
-    process::{Pid, WaitId, WaitIdOptions, waitid},
+    process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
 };
 
 use super::{
@@ -61,7 +61,8 @@ pub struct SpawnPlan<'a> {
     pub privileges: Privileges,
 }
 
-/// The jail's init, in its cgroup, before the command: it waits until the jail is armed (P4). Dropped, it ends without having run anything.
+/// The jail's init, in its cgroup, before the command: it waits until the jail is armed (P4). Dropped, it is killed: without
+/// having run anything, if it was not released.
 #[derive(Debug)]
 pub struct HeldChild {
     pid: Pid,
@@ -179,20 +180,36 @@ impl HeldChild {
         self.pid
     }
 
+    /// Lets the child try the jail and become the command. The descriptor of `self` is readable
+    /// when it has, or when it has failed to.
+    ///
+    /// # Errors
+    ///
+    /// When the child can't be told.
+    pub fn open(&mut self) -> Result<(), SpawnError> {
+        // A child that has failed already reads nothing; its report says why.
+        match self.gate.take().map_or(Ok(()), |mut gate| gate.write_all(&[1])) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(SpawnError::Pipe(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Keeps a signal for the command.
+    ///
+    /// # Errors
+    ///
+    /// See [`Child::signal`].
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        self.child.as_ref().map_or(Ok(()), |child| child.signal(signal))
+    }
+
     /// Lets the child become the command, and returns when it has.
     ///
     /// # Errors
     ///
     /// When it couldn't, or when the jail turned out not to be shut; then it has ended.
     pub fn release(mut self) -> Result<Child, SpawnError> {
-        // A child that has failed already reads nothing; its report says why.
-        let opened = self.gate.take().map_or(Ok(()), |mut gate| gate.write_all(&[1]));
-        match opened {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                return Err(SpawnError::Pipe(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        self.open()?;
         if let Some(failure) = self.failure()? {
             return Err(failure.into_error(std::mem::take(&mut self.command)));
         }
@@ -226,12 +243,18 @@ impl HeldChild {
     }
 }
 
+impl AsFd for HeldChild {
+    /// See [`HeldChild::open`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+}
+
 impl Drop for HeldChild {
     fn drop(&mut self) {
-        // With its gate shut for good the child ends at once; it is waited for so that it
-        // doesn't stay behind as a zombie.
-        drop(self.gate.take());
+        // It is waited for so that it doesn't stay behind as a zombie.
         if let Some(child) = self.child.take() {
+            let _ = pidfd_send_signal(&child.pidfd, Signal::KILL);
             let _ = child.end_of_init();
         }
     }

@@ -20,7 +20,8 @@ use super::{
 pub(super) const STACK: usize = 64 * 1024;
 
 /// Signals that end a command before it has started, as they would have ended it after.
-const ENDING: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+pub(crate) const ENDING: [libc::c_int; 4] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
 /// What init needs.
 pub(super) struct Init<'a> {

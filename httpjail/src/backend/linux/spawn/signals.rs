@@ -49,6 +49,11 @@ impl Signals {
         Self { ignored: 0, ..*self }.restore_dispositions();
     }
 
+    /// Whether the caller ignored a signal.
+    pub fn ignores(&self, signal: i32) -> bool {
+        (1..=LAST).contains(&signal) && self.ignored & bit(signal) != 0
+    }
+
     /// One of these signals that has come and is blocked, unless the caller ignored it. It is
     /// pending no more.
     ///

@@ -4,6 +4,7 @@ use std::{
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     process, thread,
+    time::Duration,
 };
 
 use super::*;
@@ -94,6 +95,37 @@ fn runs_nothing_when_a_datagram_fails_for_another_reason() {
     let datagrams = vec!["192.0.2.1:9".parse().unwrap()];
     let outcome = run(Canary { datagrams, ..Canary::default() });
     assert_eq!(open(outcome), (Step::RefuseDatagram, Some(libc::ENETUNREACH)));
+}
+
+/// The cgroup has no programs, so that nothing is dropped; on lo alone, where nobody is.
+#[test]
+fn runs_nothing_when_a_packet_is_not_dropped() {
+    enter_own_network();
+    for target in ["127.0.0.1", "::1"] {
+        let packets = vec![target.parse().unwrap()];
+        let outcome = run(Canary { packets, ..Canary::default() });
+        assert_eq!(open(outcome), (Step::DropPacket, None), "{target}");
+    }
+}
+
+/// Each answer comes later than the last, and the last ones come too late.
+#[test]
+fn runs_nothing_when_all_together_takes_too_long() {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    enter_own_network();
+    let late = |answers: u32| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut client = listener.accept().unwrap().0;
+            thread::sleep(PATIENCE / 2 * answers);
+            client.write_all(&OURS)
+        });
+        address
+    };
+    let connections = (0..4).map(late).collect();
+    let canary = Canary { patience: PATIENCE, connections, word: OURS, ..Canary::default() };
+    assert_eq!(open(run(canary)), (Step::TurnConnection, Some(libc::ETIMEDOUT)));
 }
 
 #[test]
