@@ -21,6 +21,8 @@ pub(super) struct Outgoing {
     /// `None` where there never was one.
     body: Option<Incoming>,
     left: Option<u64>,
+    /// To be told when all of it was read.
+    watch: Option<Rc<Watch>>,
     /// Dropped with the body: tells that sending has come to its end.
     _underway: Option<Rc<()>>,
 }
@@ -30,15 +32,16 @@ pub(super) struct Sending(Option<Weak<()>>);
 
 impl Outgoing {
     /// `body`, of which at most `left` bytes are sent.
-    pub(super) fn new(body: Incoming, left: Option<u64>) -> (Self, Sending) {
+    pub(super) fn new(body: Incoming, left: Option<u64>, watch: &Rc<Watch>) -> (Self, Sending) {
         let underway = (!body.is_end_stream()).then(|| Rc::new(()));
         let sending = Sending(underway.as_ref().map(Rc::downgrade));
-        (Self { body: Some(body), left, _underway: underway }, sending)
+        let watch = underway.is_some().then(|| Rc::clone(watch));
+        (Self { body: Some(body), left, watch, _underway: underway }, sending)
     }
 
     /// No body.
     pub(super) fn empty() -> Self {
-        Self { body: None, left: None, _underway: None }
+        Self { body: None, left: None, watch: None, _underway: None }
     }
 }
 
@@ -59,7 +62,12 @@ impl Body for Outgoing {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if (frame.is_none() || body.is_end_stream())
+            && let Some(watch) = self.watch.take()
+        {
+            watch.end_body();
+        }
         let (Some(Ok(frame)), Some(left)) = (&frame, self.left) else {
             return Poll::Ready(frame);
         };

@@ -1,6 +1,8 @@
 //! Carries out what the gate permitted: it takes nothing but a [`Permitted`] request, dials only
 //! the authority that was judged, and writes the request anew (P7).
 
+use std::rc::Rc;
+
 use http::{Request, Response, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -8,6 +10,7 @@ use hyper::body::Incoming;
 use super::{
     body::{Content, Outgoing, Relay},
     headers,
+    patience::Watch,
 };
 use crate::{
     policy::Permitted,
@@ -38,6 +41,7 @@ pub(super) enum TooLarge {
 pub(super) async fn forward(
     client: &Client<Outgoing>,
     permitted: Permitted<Request<Incoming>>,
+    watch: &Rc<Watch>,
 ) -> Result<Response<Content>, Failure> {
     let (facts, limits, mut request) = permitted.into_parts();
     *request.version_mut() = Version::HTTP_11;
@@ -49,7 +53,7 @@ pub(super) async fn forward(
     let left = limits.max_tx_bytes.map(|limit| body_allowance(&request, limit)).transpose()?;
 
     let (parts, body) = request.into_parts();
-    let (body, sending) = Outgoing::new(body, left);
+    let (body, sending) = Outgoing::new(body, left, watch);
     let origin = Origin { scheme: facts.scheme, authority: facts.authority };
     let (response, lease) = client.send(origin, Request::from_parts(parts, body), copy).await?;
 

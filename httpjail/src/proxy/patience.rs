@@ -36,6 +36,20 @@ pub(super) struct Watch {
     patience: Rc<Patience>,
     waiting: Cell<Waiting>,
     expired: Notify,
+    body: Cell<Body>,
+    /// The last bytes that came.
+    tail: Cell<[u8; 3]>,
+}
+
+/// The body of the last request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    /// There was none.
+    None,
+    /// Not all of it was read.
+    Unread,
+    /// All of it was read.
+    Read,
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +80,13 @@ impl Patience {
     /// Watches over a connection whose first bytes have come.
     pub(super) fn watch(self: &Rc<Self>) -> Rc<Watch> {
         let waiting = Cell::new(Waiting::Head(self.now.get()));
-        let watch = Rc::new(Watch { patience: Rc::clone(self), waiting, expired: Notify::new() });
+        let watch = Rc::new(Watch {
+            patience: Rc::clone(self),
+            waiting,
+            expired: Notify::new(),
+            body: Cell::new(Body::None),
+            tail: Cell::default(),
+        });
         self.watches.borrow_mut().push(Rc::downgrade(&watch));
         watch
     }
@@ -88,8 +108,12 @@ impl Patience {
 }
 
 impl Watch {
-    /// The client has sent something.
-    fn heard(&self) {
+    /// The client has sent something, or ended.
+    fn heard(&self, bytes: &[u8]) {
+        for byte in bytes.iter().skip(bytes.len().saturating_sub(3)) {
+            let [_, first, second] = self.tail.get();
+            self.tail.set([first, second, *byte]);
+        }
         if let Waiting::Idle(_) = self.waiting.get() {
             self.waiting.set(Waiting::Head(self.patience.now.get()));
         }
@@ -98,11 +122,29 @@ impl Watch {
     /// A whole request head has come: what follows takes its time.
     pub(super) fn suspend(&self) {
         self.waiting.set(Waiting::Nothing);
+        self.body.set(Body::None);
     }
 
-    /// The answer is out: the next request may come.
+    /// Behind the head a body comes.
+    pub(super) fn expect_body(&self) {
+        self.body.set(Body::Unread);
+    }
+
+    /// The body's end was read.
+    pub(super) fn end_body(&self) {
+        self.body.set(Body::Read);
+    }
+
+    /// Whether what comes may belong to the last request's body.
+    pub(super) fn is_amid_body(&self) -> bool {
+        self.body.get() == Body::Unread
+    }
+
+    /// The answer is out: the next request may come, or has come in part.
     pub(super) fn resume(&self) {
-        self.waiting.set(Waiting::Idle(self.patience.now.get()));
+        let now = self.patience.now.get();
+        let begun = self.body.get() == Body::None && !ends_a_head(self.tail.get());
+        self.waiting.set(if begun { Waiting::Head(now) } else { Waiting::Idle(now) });
     }
 
     /// Ends when patience is exhausted.
@@ -120,6 +162,12 @@ impl Watch {
             self.expired.notify_one();
         }
     }
+}
+
+/// Whether these last bytes end a request head (RFC 9112, 2.1 and 2.2). Where a request has no body,
+/// others are the beginning of the next head, which the parser has read with it and keeps to itself.
+fn ends_a_head(tail: [u8; 3]) -> bool {
+    matches!(tail, [b'\n', b'\r', b'\n'] | [_, b'\n', b'\n'])
 }
 
 /// A connection that tells its [`Watch`] when the client sends something.
@@ -144,9 +192,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if polled.is_ready() {
-            self.watch.heard();
+            self.watch.heard(buf.filled().get(before..).unwrap_or_default());
         }
         polled
     }

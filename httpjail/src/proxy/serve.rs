@@ -1,6 +1,6 @@
 //! Serves HTTP/1 on a connection: every request is judged, once, by itself.
 
-use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
+use std::{convert::Infallible, rc::Rc, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -34,8 +34,6 @@ struct Session {
     worker: Rc<Worker>,
     destination: Destination,
     watch: Rc<Watch>,
-    /// Whether the last request came with a body.
-    had_body: Cell<bool>,
 }
 
 /// Why a request gets no further.
@@ -61,7 +59,7 @@ where
 {
     let watch = worker.patience.watch();
     let mut stream = Watched::new(stream, Rc::clone(&watch));
-    let session = Rc::new(Session { worker, destination, watch, had_body: Cell::new(false) });
+    let session = Rc::new(Session { worker, destination, watch });
     let service = service_fn(|request| {
         let session = Rc::clone(&session);
         session.watch.suspend();
@@ -89,7 +87,9 @@ impl Session {
     /// The permit, or why there is none; recorded either way.
     fn judge(&self, request: Request<Incoming>) -> Result<Permitted<Request<Incoming>>, Refusal> {
         let (parts, body) = request.into_parts();
-        self.had_body.set(!body.is_end_stream());
+        if !body.is_end_stream() {
+            self.watch.expect_body();
+        }
         let facts = coherence::facts(&self.destination, &parts).map_err(|cause| {
             self.refused();
             Refusal::Incoherent(cause)
@@ -103,7 +103,7 @@ impl Session {
         judged: Result<Permitted<Request<Incoming>>, Refusal>,
     ) -> Response<Answer> {
         let response = match judged {
-            Ok(permitted) => match forward(&self.worker.client, permitted).await {
+            Ok(permitted) => match forward(&self.worker.client, permitted, &self.watch).await {
                 Ok(response) => response,
                 Err(failure) => {
                     tracing::debug!(error = %failure, "a permitted request failed");
@@ -123,7 +123,7 @@ impl Session {
     /// to the body of a request that has its record.
     fn broken(&self, error: &hyper::Error, unread: &[u8]) {
         tracing::debug!(%error, "a connection of the jail ended");
-        let is_head = error.is_incomplete_message() || !self.had_body.get();
+        let is_head = error.is_incomplete_message() || !self.watch.is_amid_body();
         if error.is_parse() || (is_head && begins_a_request(unread)) {
             self.refused();
         }

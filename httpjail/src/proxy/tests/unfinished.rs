@@ -14,6 +14,7 @@ use crate::proxy::Timeouts;
 
 const BEGUN: &str = "GET /x HTTP/1.1\r\nHost: a";
 const SHORT: Duration = Duration::from_millis(40);
+const NEVER: Duration = Duration::from_secs(3600);
 /// Longer than a client here takes from one step to the next.
 const LONG: Duration = Duration::from_secs(1);
 
@@ -40,9 +41,12 @@ fn a_head_that_never_ends_is_recorded() {
 fn a_head_that_never_ends_is_recorded_behind_other_requests() {
     let get = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
     let expected = ["+ GET http://a.test:PORT/", "- HTTP http://a.test:PORT"];
-    // In the same packet, and in one of its own.
-    for pieces in [&[&*format!("{get}{BEGUN}")][..], &[get, BEGUN]] {
-        let timeouts = Timeouts { head: SHORT, idle: LONG, ..Timeouts::default() };
+    // In the same packet, in one of its own, and in both.
+    let (one, two) = BEGUN.split_at(7);
+    for pieces in [&[&*format!("{get}{BEGUN}")][..], &[get, BEGUN], &[&format!("{get}{one}"), two]]
+    {
+        // Without an idle limit: it isn't what ends the wait.
+        let timeouts = Timeouts { head: SHORT, idle: NEVER, ..Timeouts::default() };
         let lab = Lab::start(Setup { timeouts, ..Setup::default() });
         let origin = Origin::plain(echo);
         let mut client = lab.connect((A_TEST, origin.port()));
@@ -116,6 +120,23 @@ fn a_head_that_a_reset_breaks_off_is_recorded() {
     drop(client);
     lab.await_records(2);
     assert_records(lab, origin.port(), &["+ GET http://a.test:PORT/", "- HTTP http://a.test:PORT"]);
+}
+
+#[test]
+fn a_head_that_a_reset_breaks_off_is_recorded_behind_a_body() {
+    for body in
+        ["Content-Length: 2\r\n\r\nhi", "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"]
+    {
+        let (lab, origin) = (Lab::start(Setup::default()), Origin::plain(echo));
+        let mut client = lab.connect((A_TEST, origin.port()));
+        let post = format!("POST / HTTP/1.1\r\nHost: a.test\r\n{body}");
+        assert_eq!(client.ask(&format!("{post}{BEGUN}")).status, 200);
+        SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        lab.await_records(2);
+        let expected = ["+ POST http://a.test:PORT/", "- HTTP http://a.test:PORT"];
+        assert_records(lab, origin.port(), &expected);
+    }
 }
 
 #[test]
