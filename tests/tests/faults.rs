@@ -57,23 +57,18 @@ fn ends_a_jail_at_its_timeout_though_the_proxy_is_stopped() {
 fn ends_soon_though_the_proxy_is_stopped() {
     const SOON: Duration = Duration::from_secs(4);
     let lab = Lab::new();
-    for (told, mut jail) in [false, true].map(|told| {
-        let script = "echo ready; read end; exit 3";
-        (told, lab.jail().js("true").start(["sh", "-c", script]))
-    }) {
+    for (script, signal, code) in [
+        ("echo ready; read end; exit 3", None, 3),
+        ("echo ready; exec sleep 1000", Some(Signal::TERM), 143),
+    ] {
+        let jail = lab.jail().js("true").start(["sh", "-c", script]);
         jail.line("ready");
         let proxy = jail.proxy();
         kill_process(proxy, Signal::STOP).expect("a living process");
         let since = Instant::now();
-        let code = if told {
-            jail.signal(Signal::TERM);
-            143
-        } else {
-            jail.write("end\n");
-            3
-        };
+        signal.into_iter().for_each(|signal| jail.signal(signal));
         let jailed = jail.finish().exits(code);
-        assert!(since.elapsed() < SOON, "told: {told}, after {:?}", since.elapsed());
+        assert!(since.elapsed() < SOON, "{script}: after {:?}", since.elapsed());
         let lost = "the proxy doesn't answer and was killed; records may be lost";
         assert!(jailed.stderr.contains(lost), "{}", jailed.stderr);
         test_kill_process(proxy).expect_err("the proxy is gone");
@@ -107,6 +102,20 @@ fn serves_again_when_descriptors_are_free_again() {
     assert_eq!(plenty.stdout, "200 0\n200 0\n");
     let few = started_by(&lab, r#"ulimit -n 64; exec "$@""#, &[], &script).exits(0);
     assert_eq!(few.stdout, format!("{NO_ANSWER}\n200 0\n"));
+    lab.assert_clean();
+}
+
+#[test]
+fn says_that_the_limit_of_open_files_is_too_low() {
+    let lab = Lab::new();
+    for limit in [6, 16, 24, 63] {
+        let starter = format!("ulimit -n {limit}; exec \"$@\"");
+        let few = started_by(&lab, &starter, &[], "echo ran").exits(125);
+        assert_eq!(few.stdout, "");
+        let told = format!("failed to put up a jail with the limit of {limit} open files");
+        assert!(few.stderr.contains(&told), "{}", few.stderr);
+        assert!(few.stderr.contains("hint: allow more: ulimit -n"), "{}", few.stderr);
+    }
     lab.assert_clean();
 }
 

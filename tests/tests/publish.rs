@@ -132,3 +132,41 @@ fn the_jail_reaches_its_own_published_port() {
     }
     lab.assert_clean();
 }
+
+/// The proxy's ports are chosen by the kernel; here it has but two that are not published.
+#[test]
+fn the_proxy_takes_no_published_port() {
+    let ports = || 7001..7009;
+    let lab = Lab::new();
+    let range = "/proc/sys/net/ipv4/ip_local_port_range";
+    lab.at_client(move || std::fs::write(range, "7001 7010")).expect("root may");
+    let listen = "import socket, sys
+for port in range(7001, 7009):
+    for family, host in ((socket.AF_INET, '0.0.0.0'), (socket.AF_INET6, '::')):
+        server = socket.socket(family)
+        if family == socket.AF_INET6: server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        server.bind((host, port))
+        server.listen()
+        server.close()
+print('all')";
+    let jail = ports().fold(lab.jail(), |jail, port| jail.option(format!("--publish={port}")));
+    let jailed = jail.run(["python3", "-c", listen]).exits(0);
+    assert_eq!(jailed.stdout, "all\n");
+    lab.assert_clean();
+}
+
+#[test]
+fn warns_of_ports_that_the_command_cannot_bind() {
+    const WARNING: &str = "--publish 80: the command isn't root and can't bind ports below 1024";
+    let lab = Lab::new();
+    let jail = || lab.jail().option("--publish=80").option("--publish=8080");
+    let user = jail().as_user().run(["true"]).exits(0);
+    assert!(user.stderr.contains(WARNING), "{}", user.stderr);
+    let root = jail().run(["true"]).exits(0);
+    assert!(!root.stderr.contains("can't bind"), "{}", root.stderr);
+    let first = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    lab.at_client(move || std::fs::write(first, "80")).expect("root may");
+    let user = jail().as_user().run(["true"]).exits(0);
+    assert!(!user.stderr.contains("can't bind"), "{}", user.stderr);
+    lab.assert_clean();
+}

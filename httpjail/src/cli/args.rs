@@ -96,7 +96,26 @@ pub(super) struct RunArgs {
     pub(super) js_file: Option<PathBuf>,
 
     /// Print what the rule says about one request, and run nothing
-    #[arg(long, value_name = "[METHOD] URL", num_args = 1..=2, conflicts_with = "command")]
+    #[arg(
+        long,
+        value_name = "[METHOD] URL",
+        num_args = 1..=2,
+        conflicts_with_all = [
+            "command",
+            "request_log",
+            "timeout",
+            "upstream_ca",
+            "resolve",
+            "allow_private",
+            "publish",
+            "allow_unix",
+            "allow_new_privileges",
+            "user",
+            "keep_env",
+            "unset_env",
+            "strict",
+        ]
+    )]
     pub(super) test: Option<Vec<String>>,
 
     /// Append one line for each request: time, + or -, method, URL
@@ -306,6 +325,18 @@ mod tests {
             &["--test"],
             &["--test", "GET", "u", "cmd"],
             &["--test", "u", "--", "cmd"],
+            &["--test", "u", "--request-log", "log"],
+            &["--test", "u", "--timeout", "1"],
+            &["--test", "u", "--upstream-ca", "a"],
+            &["--test", "u", "--resolve", "a.test=::1"],
+            &["--test", "u", "--allow-private"],
+            &["--test", "u", "--publish", "80"],
+            &["--test", "u", "--allow-unix", "/run/a"],
+            &["--test", "u", "--allow-new-privileges"],
+            &["--test", "u", "--user", "root"],
+            &["--test", "u", "--keep-env", "A"],
+            &["--test", "u", "--unset-env", "A"],
+            &["--strict", "--test", "u"],
             &["--timeout", "0", "cmd"],
             &["--resolve", "a", "cmd"],
             &["--allow-private=", "cmd"],

@@ -8,6 +8,7 @@ use std::{
 };
 
 use httpjail_common::event::RefuseReason;
+use rustix::process::{Resource, getrlimit};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
@@ -42,6 +43,9 @@ use crate::{
 /// How long the proxy may take until it reports: a key and a certificate.
 const PROXY_START: Duration = Duration::from_secs(10);
 
+/// The lowest limit of open files that a start gets along with.
+const FEWEST_DESCRIPTORS: u64 = 64;
+
 /// The plan is sound on this machine; nothing has been made.
 pub(super) struct Planned {
     plan: RunPlan,
@@ -64,11 +68,13 @@ impl Planned {
         if !rustix::process::geteuid().is_root() {
             return Err(SessionError::NotRoot);
         }
+        enough_descriptors()?;
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let identity = user::of_command(plan.user.as_deref())?;
         doors::tell_of_missing_guard(plan.lacking, probe::lacking())?;
         let sockets = doors::sockets(&plan.allow_unix)?;
         doors::announce(&plan, &sockets, identity.is_none());
+        doors::tell_of_low_ports(&plan.published, identity.is_none());
         let upstream = upstream(&plan.upstream)?;
         let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;
@@ -87,7 +93,7 @@ impl Planned {
         let run_dir = RunDir::create().map_err(SessionError::RunDir)?;
         let parent = Parent::ensure(&self.hierarchy)?;
         let jail = Jail::make(&parent, &run_dir)?;
-        let servers = Servers::bind().map_err(SessionError::Proxy)?;
+        let servers = Servers::bind(self.plan.published).map_err(SessionError::Proxy)?;
         let endpoints = servers.endpoints().map_err(SessionError::Proxy)?;
         jail.mark(&servers).map_err(SessionError::Jail)?;
         let (log, log_owner) = self.log.map_or((None, None), |log| (Some(log.file), log.owner));
@@ -270,6 +276,14 @@ impl Running {
     /// When something resists; it is left without network, to the next sweep.
     pub(super) fn close(self) -> Result<(), SessionError> {
         self.up.close()
+    }
+}
+
+/// A run that is short of descriptors could not even take down what it put up.
+fn enough_descriptors() -> Result<(), SessionError> {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < FEWEST_DESCRIPTORS => Err(SessionError::Descriptors(limit)),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! a host that lacks a guard.
 
 use std::{
-    io,
+    fs, io,
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
@@ -49,6 +49,27 @@ pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
     for line in lines.into_iter().flatten() {
         tracing::warn!("{line}");
     }
+}
+
+/// Warns of published ports that a command which isn't root can't bind here.
+pub(super) fn tell_of_low_ports(published: &Published, is_root: bool) {
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let first = first.ok().and_then(|first| first.trim().parse().ok()).unwrap_or(FIRST_OF_ALL);
+    if let Some(warning) = low_ports(published, first).filter(|_| !is_root) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The kernel's own choice (`PROT_SOCK`, include/net/sock.h).
+const FIRST_OF_ALL: u16 = 1024;
+
+fn low_ports(published: &Published, first: u16) -> Option<String> {
+    let ports = published.ports().filter(|port| *port < first).map(|port| port.to_string());
+    let named = ports.reduce(|all, port| all + ", " + &port)?;
+    Some(format!(
+        "--publish {named}: the command isn't root and can't bind ports below {first} \
+         (net.ipv4.ip_unprivileged_port_start)"
+    ))
 }
 
 /// Warns of a guard that is missing here, or refuses to go on.
@@ -127,6 +148,19 @@ mod tests {
         assert_eq!(
             unix(&["/run/a b".into(), "/run/c\n".into()]).unwrap(),
             r#"--allow-unix opens: what serves at "/run/a b", "/run/c\n" can act for the command outside"#
+        );
+    }
+
+    #[test]
+    fn names_the_ports_that_a_plain_user_cannot_bind() {
+        let port = |port| std::num::NonZeroU16::new(port).unwrap();
+        let published = Published::new(&[port(80), port(443), port(8080)]).unwrap();
+        assert_eq!(low_ports(&published, 0), None);
+        assert_eq!(low_ports(&published, 80), None);
+        assert_eq!(
+            low_ports(&published, 1024).unwrap(),
+            "--publish 80, 443: the command isn't root and can't bind ports below 1024 \
+             (net.ipv4.ip_unprivileged_port_start)"
         );
     }
 

@@ -1,6 +1,6 @@
 //! What can stop a run, and what the user can do about it.
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
 use crate::{
     backend::linux::{
@@ -20,6 +20,9 @@ pub enum SessionError {
     /// The effective user isn't root.
     #[error("put up a jail: this needs root")]
     NotRoot,
+    /// The limit of open files is too low from the start.
+    #[error("put up a jail with the limit of {0} open files")]
+    Descriptors(u64),
     /// `/run/httpjail` can't be used.
     #[error("make the run's folder below /run/httpjail")]
     RunDir(#[source] io::Error),
@@ -100,6 +103,9 @@ pub enum SessionError {
 impl SessionError {
     /// What the user can do, where there is something.
     pub fn hint(&self) -> Option<String> {
+        if let Some(hint) = shortage(self) {
+            return Some(hint.to_owned());
+        }
         let hint = match self {
             Self::Lacking(missing) => {
                 return Some(format!(
@@ -110,6 +116,7 @@ impl SessionError {
             Self::NotRoot => {
                 "run it through sudo: sudo httpjail … (a mode without root is to come)"
             }
+            Self::Descriptors(_) => MORE_DESCRIPTORS,
             Self::RunDir(_) => "/run must be writable for root; is this a read-only container?",
             Self::Hierarchy(_) => {
                 "httpjail needs cgroup v2: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
@@ -144,5 +151,39 @@ impl SessionError {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+const MORE_DESCRIPTORS: &str = "allow more: ulimit -n 1024";
+
+/// What helps when the system was short of something, whatever was being done.
+fn shortage(error: &SessionError) -> Option<&'static str> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        match errno {
+            Some(libc::EMFILE) => return Some(MORE_DESCRIPTORS),
+            Some(libc::ENFILE) => {
+                return Some("the whole system has too many open files: sysctl fs.file-max");
+            }
+            _ => cause = error.source(),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_descriptors_is_told_as_such() {
+        let emfile = || io::Error::from_raw_os_error(libc::EMFILE);
+        let kernel = SessionError::Kernel(KernelError::Cgroup(emfile()));
+        for error in [SessionError::RunDir(emfile()), kernel, SessionError::Proxy(emfile())] {
+            assert_eq!(error.hint().as_deref(), Some(MORE_DESCRIPTORS), "{error:?}");
+        }
+        let other = SessionError::RunDir(io::Error::from_raw_os_error(libc::EROFS));
+        assert!(other.hint().unwrap().contains("/run must be writable"));
     }
 }

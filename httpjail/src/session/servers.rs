@@ -3,9 +3,11 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
 };
+
+use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
 use crate::backend::linux::Endpoints;
 
@@ -19,15 +21,16 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Binds them to ports that the kernel chooses.
+    /// Binds them to ports that the kernel chooses. TCP ones are none of `published`, which are the
+    /// command's to bind.
     ///
     /// # Errors
     ///
     /// When 127.0.0.1 has no port left, or `::1` has one for the proxy and none for the stub.
-    pub(super) fn bind() -> io::Result<Self> {
-        let mut proxy = vec![TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?];
+    pub(super) fn bind(published: Published) -> io::Result<Self> {
+        let mut proxy = vec![listen(Ipv4Addr::LOCALHOST.into(), published)?];
         let mut dns = vec![UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?];
-        if let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+        if let Ok(listener) = listen(Ipv6Addr::LOCALHOST.into(), published) {
             proxy.push(listener);
             dns.push(UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))?);
         }
@@ -57,6 +60,20 @@ impl Servers {
     pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.sockets().map(|socket| socket.as_raw_fd())
     }
+}
+
+/// Listens at a port that the kernel chooses, but at none of `published`.
+fn listen(address: IpAddr, published: Published) -> io::Result<TcpListener> {
+    // Kept until a port is found, so that each try brings another one.
+    let mut unfit = Vec::new();
+    while unfit.len() <= MAX_PUBLISHED {
+        let listener = TcpListener::bind((address, 0))?;
+        if !published.has(listener.local_addr()?.port().into()) {
+            return Ok(listener);
+        }
+        unfit.push(listener);
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// The ports of the sockets on 127.0.0.1 and on `::1`.
