@@ -31,11 +31,13 @@ pub enum RefuseReason {
     NoServer = 11,
     /// The jail has as many connections as one may have.
     TooMany = 12,
+    /// A device that is none of the plain ones.
+    Device = 13,
 }
 
 impl RefuseReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Protocol,
         Self::Udp,
         Self::BoundDevice,
@@ -49,6 +51,7 @@ impl RefuseReason {
         Self::NoJail,
         Self::NoServer,
         Self::TooMany,
+        Self::Device,
     ];
 
     /// A short name for logs.
@@ -67,6 +70,7 @@ impl RefuseReason {
             Self::NoJail => "no-jail",
             Self::NoServer => "no-server",
             Self::TooMany => "too-many",
+            Self::Device => "device",
         }
     }
 }

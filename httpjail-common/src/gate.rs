@@ -61,6 +61,29 @@ pub const fn socket(kind: u32, protocol: u32) -> SocketVerdict {
     }
 }
 
+/// A device's kind, as the kernel tells it to programs (`BPF_DEVCG_DEV_CHAR`).
+pub const CHARACTER_DEVICE: u32 = 2;
+
+/// Whether every jail may open a device (Documentation/admin-guide/devices.txt). A list of what
+/// may be: of the others many lead to the kernel, the disks and the wire, past everything else.
+#[inline(always)]
+pub const fn is_plain_device(kind: u32, major: u32, minor: u32) -> bool {
+    if kind != CHARACTER_DEVICE {
+        return false;
+    }
+    match major {
+        // null, zero, full, random, urandom.
+        1 => matches!(minor, 3 | 5 | 7 | 8 | 9),
+        // The process's own terminal, and the maker of new ones.
+        5 => matches!(minor, 0 | 2),
+        // Ends of pseudo-terminals.
+        136..=143 => true,
+        // Graphics: NVIDIA, DRM, and compute accelerators.
+        195 | 226 | 261 => true,
+        _ => false,
+    }
+}
+
 /// Where a connect or a datagram goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -166,6 +189,33 @@ mod tests {
         ];
         for ((kind, protocol), verdict) in table {
             assert_eq!(socket(kind, protocol), verdict, "{kind} {protocol}");
+        }
+    }
+
+    #[test]
+    fn only_plain_devices_are_opened() {
+        const BLOCK_DEVICE: u32 = 1;
+        for (major, minor) in
+            [(1, 3), (1, 5), (1, 9), (5, 0), (5, 2), (136, 0), (143, 7), (226, 128)]
+        {
+            assert!(is_plain_device(CHARACTER_DEVICE, major, minor), "{major}:{minor}");
+            assert!(!is_plain_device(BLOCK_DEVICE, major, minor), "{major}:{minor}");
+        }
+        let refused = [
+            (1, 1),     // mem
+            (1, 4),     // port
+            (1, 11),    // kmsg
+            (4, 1),     // a console
+            (4, 64),    // a serial line
+            (5, 1),     // the console
+            (10, 200),  // tun
+            (10, 229),  // fuse
+            (10, 232),  // kvm
+            (202, 0),   // a processor's registers
+            (231, 192), // InfiniBand
+        ];
+        for (major, minor) in refused {
+            assert!(!is_plain_device(CHARACTER_DEVICE, major, minor), "{major}:{minor}");
         }
     }
 

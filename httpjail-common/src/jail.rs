@@ -71,6 +71,16 @@ pub struct Counters {
     pub connections: u64,
 }
 
+/// A character device of this machine that is open to jails besides the plain ones.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DeviceKey {
+    /// The driver's number.
+    pub major: u32,
+    /// The device's.
+    pub minor: u32,
+}
+
 /// An address of the machine itself: connecting to it goes over lo.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use crate::{
     addr::Addr,
     event::Refusals,
     flow::{Caller, FlowEntry, FlowKey, SocketNote, Target},
-    jail::{Counters, JailEntry, LocalKey, Published},
+    jail::{Counters, DeviceKey, JailEntry, LocalKey, Published},
 };
 
 const _: () = {
@@ -20,6 +20,7 @@ const _: () = {
     assert!(size_of::<Published>() == 16 && align_of::<Published>() == 1);
     assert!(size_of::<JailEntry>() == 32 && offset_of!(JailEntry, published) == 16);
     assert!(size_of::<LocalKey>() == 24);
+    assert!(size_of::<DeviceKey>() == 8);
     assert!(size_of::<Counters>() == size_of::<Refusals>() + 8);
     assert!(size_of::<Refusals>() == 8 * crate::event::REASONS);
 };

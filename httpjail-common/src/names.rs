@@ -11,6 +11,9 @@ pub const COUNTERS: &str = "COUNTERS";
 /// Map: [`crate::jail::LocalKey`] → one byte.
 pub const LOCALS: &str = "LOCALS";
 
+/// Map: [`crate::jail::DeviceKey`] → one byte.
+pub const DEVICES: &str = "DEVICES";
+
 /// Most jails at once on one machine.
 pub const MAX_JAILS: usize = 4096;
 /// Most connections at once between a `connect()` and its accept, over all jails.
@@ -18,5 +21,7 @@ pub const MAX_FLOWS: usize = 65536;
 /// Most connections to its proxy that one jail may have at once, accepted or not: twice what a
 /// proxy serves, and few enough that one jail can't fill the table for all.
 pub const MAX_CONNECTIONS: u64 = 8192;
+/// Most devices that are open to jails besides the plain ones.
+pub const MAX_DEVICES: usize = 1024;
 /// Most addresses of the machine that are known.
 pub const MAX_LOCALS: usize = 1024;

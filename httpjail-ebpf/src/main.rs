@@ -15,6 +15,7 @@ mod connect;
 mod count;
 mod ctx;
 mod datagram;
+mod device;
 mod emit;
 mod jail;
 mod local;
@@ -25,8 +26,8 @@ mod socket;
 mod sockops;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
-    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+    macros::{cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
+    programs::{DeviceContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
 
 use ctx::Family;
@@ -119,6 +120,14 @@ pub fn hj_egress(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(ingress)]
 pub fn hj_ingress(ctx: SkBuffContext) -> i32 {
     match packet::ingress(&ctx) {
+        Ok(()) => PASS,
+        Err(refused) => emit::refuse(refused),
+    }
+}
+
+#[cgroup_device]
+pub fn hj_device(ctx: DeviceContext) -> i32 {
+    match device::check(&ctx) {
         Ok(()) => PASS,
         Err(refused) => emit::refuse(refused),
     }

@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use httpjail_common::{
     flow::{FlowEntry, FlowKey, SocketNote},
-    jail::{Counters, JailEntry, LocalKey},
-    names::{MAX_FLOWS, MAX_JAILS, MAX_LOCALS},
+    jail::{Counters, DeviceKey, JailEntry, LocalKey},
+    names::{MAX_DEVICES, MAX_FLOWS, MAX_JAILS, MAX_LOCALS},
 };
 
 /// Allocated as they are needed: preallocating [`FLOWS`] alone would cost milliseconds.
@@ -33,6 +33,10 @@ pub static COUNTERS: HashMap<u64, Counters, MAX_JAILS, LAZY> = HashMap::new();
 /// connect to a forgotten one goes to the proxy instead of to the jail's own socket.
 #[btf_map]
 pub static LOCALS: LruHashMap<LocalKey, u8, MAX_LOCALS> = LruHashMap::new();
+
+/// Devices that are open to jails besides the plain ones. Written by the user side only.
+#[btf_map]
+pub static DEVICES: HashMap<DeviceKey, u8, MAX_DEVICES, LAZY> = HashMap::new();
 
 /// What each jailed socket carries.
 #[btf_map]

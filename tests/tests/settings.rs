@@ -47,6 +47,20 @@ fn keeps_the_kernels_settings() {
 }
 
 #[test]
+fn leaves_plain_devices() {
+    let lab = Lab::new();
+    let script = "for name in null zero full random urandom ptmx; do
+        : < /dev/$name || exit 1; : > /dev/$name || exit 1
+    done
+    script -qec 'echo out > /dev/stdout; echo err > /dev/stderr; : < /dev/tty' /dev/null";
+    for jail in [lab.jail(), lab.jail().as_user()] {
+        let jailed = jail.sh(script).exits(0);
+        assert_eq!(jailed.stdout.replace('\r', ""), "out\nerr\n", "{jailed:?}");
+    }
+    lab.assert_clean();
+}
+
+#[test]
 fn hides_devices_that_carry_packets() {
     let lab = Lab::new();
     for device in ["/dev/net/tun", "/dev/vsock", "/dev/vhost-net", "/dev/vhost-vsock"] {

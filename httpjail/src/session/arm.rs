@@ -28,6 +28,7 @@ use crate::{
         addresses,
         backstop::Backstop,
         cgroup::Hierarchy,
+        devices,
         parent::Parent,
         probe,
         signals::Signals,
@@ -141,6 +142,7 @@ impl Planned {
         Backstop::ensure(parent.dir().id(), parent.level())?;
         let own = addresses::own().map_err(SessionError::Jail)?;
         parent.maps().note_own_addresses(&own).map_err(SessionError::Jail)?;
+        parent.maps().open_devices(&devices::special()).map_err(SessionError::Jail)?;
         let ready = proxy.ready(PROXY_START).map_err(SessionError::Proxy)?;
         trust.fill(&ready.ca_pem)?;
         let command = command.held()?;

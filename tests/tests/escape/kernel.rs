@@ -130,6 +130,34 @@ fn b11_settings_that_start_programs() {
     lab.assert_clean();
 }
 
+/// Devices whose mere opening does nothing. (No disk of the machine's, though it would be the same.)
+const DEVICES: [&str; 6] = ["btrfs-control", "fuse", "kmsg", "kvm", "loop-control", "loop0"];
+
+/// They are only opened, and for reading: nothing is done with them, should the jail fail.
+#[test]
+fn b11_devices_of_the_machine() {
+    let lab = Lab::new();
+    let devices = DEVICES.map(|name| format!("/dev/{name}"));
+    let there: Vec<_> = devices.iter().filter(|path| Path::new(path).exists()).collect();
+    assert!(!there.is_empty(), "every machine has kernel messages");
+    let errno = [libc::EPERM, libc::EACCES];
+    for path in there {
+        assert_refused(&lab, Who::Root, &errno, &[&["open-read", path]]);
+    }
+    // By a path of its own, and with a mode that keeps nobody out.
+    let zero = lab.home().join("zero");
+    let messages = lab.home().join("messages");
+    let (zero, messages) = (zero.to_str().expect("UTF-8"), messages.to_str().expect("UTF-8"));
+    let make = format!("mknod -m 666 {messages} c 1 11 && mknod -m 666 {zero} c 1 5");
+    lab.outside().sh(&make).exits(0);
+    assert_refused(&lab, Who::Root, &[libc::EPERM], &[&["open-read", messages]]);
+    for who in Who::BOTH {
+        let jailed = who.jail(&lab).probe(["open-read", zero]).exits(0).report();
+        assert_eq!(jailed["ok"], true, "a plain device, as {who:?}: {jailed}");
+    }
+    lab.assert_clean();
+}
+
 #[test]
 fn b17_privileged_socket_options() {
     let lab = Lab::new();

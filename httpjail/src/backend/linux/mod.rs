@@ -5,6 +5,7 @@ pub mod backstop;
 mod bpf;
 pub(crate) mod cgroup;
 pub(crate) mod confine;
+pub(crate) mod devices;
 pub(crate) mod flows;
 pub(crate) mod parent;
 pub mod probe;

@@ -82,6 +82,12 @@ pub(crate) fn open(arguments: &Arguments) -> Result<Value, Refusal> {
     Ok(json!({ "open": true }))
 }
 
+/// Opens a file for reading, and reads nothing.
+pub(crate) fn open_read(arguments: &Arguments) -> Result<Value, Refusal> {
+    std::fs::File::open(arguments.word(0)).step("open")?;
+    Ok(json!({ "open": true }))
+}
+
 /// Types a line into the terminal of the standard input.
 pub(crate) fn type_in(arguments: &Arguments) -> Result<Value, Refusal> {
     for key in arguments.word(0).bytes().chain([b'\n']) {

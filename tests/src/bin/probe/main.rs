@@ -23,7 +23,7 @@ use arguments::Arguments;
 type Act = fn(&Arguments) -> Result<Value, Refusal>;
 
 /// Every act by its name on the command line.
-const ACTS: [(&str, Act); 34] = [
+const ACTS: [(&str, Act); 35] = [
     ("tcp", stream::tcp),
     ("mptcp", stream::mptcp),
     ("fast-open", stream::fast_open),
@@ -54,6 +54,7 @@ const ACTS: [(&str, Act); 34] = [
     ("tcp-reconnect", escape::tcp_reconnect),
     ("option", escape::option),
     ("open", escape::open),
+    ("open-read", escape::open_read),
     ("type", escape::type_in),
     ("clone-into", escape::clone_into),
     ("bpf", escape::bpf),

@@ -8,6 +8,7 @@ use super::sys::{self, ProgramInfo};
 const CGROUP_SKB: u32 = 8;
 const CGROUP_SOCK: u32 = 9;
 const SOCK_OPS: u32 = 13;
+const CGROUP_DEVICE: u32 = 15;
 const CGROUP_SOCK_ADDR: u32 = 18;
 
 /// A hook of the parent cgroup.
@@ -19,17 +20,20 @@ pub(crate) struct Hook {
     pub(super) kind: u32,
     /// `enum bpf_attach_type`.
     pub(crate) attach_type: u32,
-    /// The attach type that the program is loaded for; sock_ops programs have none.
+    /// The attach type that the program is loaded for; sock_ops and device programs have none.
     pub(super) expected: u32,
 }
 
 const fn hook(program: &'static str, kind: u32, attach_type: u32) -> Hook {
-    let expected = if kind == SOCK_OPS { 0 } else { attach_type };
+    let expected = match kind {
+        SOCK_OPS | CGROUP_DEVICE => 0,
+        _ => attach_type,
+    };
     Hook { program, kind, attach_type, expected }
 }
 
 /// All hooks. Egress and ingress stand first: they are the boundary.
-pub(crate) const HOOKS: [Hook; 12] = [
+pub(crate) const HOOKS: [Hook; 13] = [
     hook("hj_egress", CGROUP_SKB, 1),
     hook("hj_ingress", CGROUP_SKB, 0),
     hook("hj_sock_create", CGROUP_SOCK, 2),
@@ -42,6 +46,7 @@ pub(crate) const HOOKS: [Hook; 12] = [
     hook("hj_getpeer4", CGROUP_SOCK_ADDR, 29),
     hook("hj_getpeer6", CGROUP_SOCK_ADDR, 30),
     hook("hj_sock_ops", SOCK_OPS, 3),
+    hook("hj_device", CGROUP_DEVICE, 6),
 ];
 
 /// The program that is attached to a hook, if it is exactly one.

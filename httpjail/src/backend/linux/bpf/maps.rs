@@ -9,7 +9,7 @@ use std::{
 use httpjail_common::{
     event::Refusals,
     flow::FlowKey,
-    jail::{Counters, JailEntry, LocalKey, Published},
+    jail::{Counters, DeviceKey, JailEntry, LocalKey, Published},
     names,
 };
 
@@ -48,6 +48,7 @@ pub(crate) struct Maps {
     servers: OwnedFd,
     counters: OwnedFd,
     locals: OwnedFd,
+    devices: OwnedFd,
 }
 
 impl Maps {
@@ -73,6 +74,7 @@ impl Maps {
             servers: find(names::SERVERS)?,
             counters: find(names::COUNTERS)?,
             locals: find(names::LOCALS)?,
+            devices: find(names::DEVICES)?,
         })
     }
 
@@ -88,6 +90,7 @@ impl Maps {
             servers: self.servers.try_clone()?,
             counters: self.counters.try_clone()?,
             locals: self.locals.try_clone()?,
+            devices: self.devices.try_clone()?,
         })
     }
 
@@ -168,6 +171,15 @@ impl Maps {
             sys::update(self.locals.as_fd(), &key, 1_u8)?;
         }
         Ok(())
+    }
+
+    /// Opens devices to jails besides the plain ones.
+    ///
+    /// # Errors
+    ///
+    /// When the map is full.
+    pub(crate) fn open_devices(&self, devices: &[DeviceKey]) -> io::Result<()> {
+        devices.iter().try_for_each(|device| sys::update(self.devices.as_fd(), device, 1_u8))
     }
 
     /// Removes what the jail's connections left between `connect()` and accept.

@@ -373,6 +373,8 @@ unsafe impl Plain for httpjail_common::jail::JailEntry {}
 // SAFETY: as above.
 unsafe impl Plain for httpjail_common::jail::LocalKey {}
 // SAFETY: as above.
+unsafe impl Plain for httpjail_common::jail::DeviceKey {}
+// SAFETY: as above.
 unsafe impl Plain for httpjail_common::jail::Counters {}
 
 /// Runs a command on one element. `Ok(false)`: the map holds no such key.
