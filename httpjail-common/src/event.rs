@@ -33,11 +33,13 @@ pub enum RefuseReason {
     TooMany = 12,
     /// A device that is none of the plain ones.
     Device = 13,
+    /// A datagram, or data in a SYN, to a port of the jail's that others may share.
+    SharedPort = 14,
 }
 
 impl RefuseReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Protocol,
         Self::Udp,
         Self::BoundDevice,
@@ -52,6 +54,7 @@ impl RefuseReason {
         Self::NoServer,
         Self::TooMany,
         Self::Device,
+        Self::SharedPort,
     ];
 
     /// A short name for logs.
@@ -71,6 +74,7 @@ impl RefuseReason {
             Self::NoServer => "no-server",
             Self::TooMany => "too-many",
             Self::Device => "device",
+            Self::SharedPort => "shared-port",
         }
     }
 }

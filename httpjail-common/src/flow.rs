@@ -83,7 +83,8 @@ pub struct SocketNote {
     pub caller: Caller,
     course: u32,
     proven: u32,
-    counted: u32,
+    counted: u16,
+    shares: u16,
 }
 
 impl SocketNote {
@@ -92,19 +93,32 @@ impl SocketNote {
     pub const fn made_in(jail: u64) -> Self {
         let target = Target { addr: Addr::from_words([0; 4]), port: 0 };
         let caller = Caller { pid: 0, uid: 0, comm: [0; COMM_LEN] };
-        Self { maker: jail, target, caller, course: 0, proven: 0, counted: 0 }
+        Self { maker: jail, target, caller, course: 0, proven: 0, counted: 0, shares: 0 }
     }
 
     /// Notes whether the socket is among the jail's counted connections.
     #[inline(always)]
     pub const fn set_counted(&mut self, counted: bool) {
-        self.counted = counted as u32;
+        self.counted = counted as u16;
     }
 
     /// Whether it is.
     #[inline(always)]
     pub const fn is_counted(&self) -> bool {
         self.counted != 0
+    }
+
+    /// Notes that the socket may share its port with others (`SO_REUSEPORT`), for good.
+    #[inline(always)]
+    pub const fn share(&mut self) {
+        self.shares = 1;
+    }
+
+    /// Whether what is sent to the socket's port may come to another one, whatever a look-up says:
+    /// a program of whoever is among them may choose (`SO_ATTACH_REUSEPORT_CBPF`).
+    #[inline(always)]
+    pub const fn shares(&self) -> bool {
+        self.shares != 0
     }
 
     /// Notes that the socket's connection, between these ports, was seen to end in a socket of
@@ -160,5 +174,15 @@ mod tests {
         assert!(!note.is_proven(40001, 443) && !note.is_proven(40000, 444));
         note.unprove();
         assert!(!note.is_proven(40000, 443));
+    }
+
+    #[test]
+    fn a_socket_that_shares_its_port_is_known() {
+        let mut note = SocketNote::made_in(7);
+        note.set_counted(true);
+        assert!(!note.shares());
+        note.share();
+        note.set_counted(false);
+        assert!(note.shares());
     }
 }

@@ -102,8 +102,16 @@ pub fn is_in_jail(
         // visible and never again.
         unsafe { (*note).maker }
     });
+    let is_meant = !matches!(transport, Transport::Udp) || !shares(peer);
     release(peer);
-    maker == jail
+    maker == jail && is_meant
+}
+
+/// Whether what is sent to the socket may come to another one.
+#[inline(always)]
+pub fn shares(sk: *mut bpf_sock) -> bool {
+    // SAFETY: the storage of a referenced socket.
+    note(sk).is_some_and(|note| unsafe { (*note).shares() })
 }
 
 #[inline(always)]

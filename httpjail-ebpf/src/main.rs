@@ -20,14 +20,17 @@ mod emit;
 mod jail;
 mod local;
 mod maps;
+mod option;
 mod packet;
 mod peer;
 mod socket;
 mod sockops;
 
 use aya_ebpf::{
-    macros::{cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
-    programs::{DeviceContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+    macros::{cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, sock_ops},
+    programs::{
+        DeviceContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext, SockoptContext,
+    },
 };
 
 use ctx::Family;
@@ -123,6 +126,12 @@ pub fn hj_ingress(ctx: SkBuffContext) -> i32 {
         Ok(()) => PASS,
         Err(refused) => emit::refuse(refused),
     }
+}
+
+#[cgroup_sockopt(setsockopt)]
+pub fn hj_setsockopt(ctx: SockoptContext) -> i32 {
+    option::look(&ctx);
+    PASS
 }
 
 #[cgroup_device]

@@ -37,6 +37,9 @@ struct Ends {
     syn: bool,
     /// A TCP packet that opens a connection.
     opens: bool,
+    /// It brings data to whichever of the sockets at its port it is given to: a datagram, or a SYN
+    /// with data. Other data goes to the one that a connection was made with.
+    brings: bool,
 }
 
 /// Judges a packet that a jailed socket sends.
@@ -124,8 +127,13 @@ fn between(
         unsafe { (*note).prove(near.port, far.port) };
     }
     let is_ours = serves || jail::holds(jail.id, peer);
+    let is_meant = serves || !ends.brings || !local::shares(peer);
     local::release(peer);
-    if is_ours { Ok(()) } else { Err(refused) }
+    match (is_ours, is_meant) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Refused { jail: jail.id, reason: RefuseReason::SharedPort }),
+        (false, _) => Err(refused),
+    }
 }
 
 /// The note of the packet's socket, where what was proven of one packet holds for the next: on a
@@ -172,28 +180,45 @@ fn v4(ctx: &SkBuffContext) -> Option<Ends> {
         return None;
     }
     let protocol: u8 = ctx.load(9).ok()?;
+    let length: u16 = ctx.load(2).ok()?;
     let from: u32 = ctx.load(12).ok()?;
     let to: u32 = ctx.load(16).ok()?;
-    ends(ctx, protocol, Addr::from_v4_word(from), Addr::from_v4_word(to), 20)
+    let payload = u32::from(u16::from_be(length)).wrapping_sub(20);
+    ends(ctx, protocol, Addr::from_v4_word(from), Addr::from_v4_word(to), 20, payload)
 }
 
 /// IPv6 (RFC 8200): no extension headers (routing headers above all).
 #[inline(always)]
 fn v6(ctx: &SkBuffContext) -> Option<Ends> {
     let protocol: u8 = ctx.load(6).ok()?;
+    let length: u16 = ctx.load(4).ok()?;
     let from: [u32; 4] = ctx.load(8).ok()?;
     let to: [u32; 4] = ctx.load(24).ok()?;
-    ends(ctx, protocol, Addr::from_words(from), Addr::from_words(to), 40)
+    let payload = u16::from_be(length).into();
+    ends(ctx, protocol, Addr::from_words(from), Addr::from_words(to), 40, payload)
 }
 
+/// `payload` is the length of what follows the IP header.
 #[inline(always)]
-fn ends(ctx: &SkBuffContext, protocol: u8, from: Addr, to: Addr, header: usize) -> Option<Ends> {
+fn ends(
+    ctx: &SkBuffContext,
+    protocol: u8,
+    from: Addr,
+    to: Addr,
+    header: usize,
+    payload: u32,
+) -> Option<Ends> {
     let transport = Transport::of(protocol.into())?;
     let source: u16 = ctx.load(header).ok()?;
     let destination: u16 = ctx.load(header + 2).ok()?;
-    let flags: u8 = match transport {
-        Transport::Tcp => ctx.load(header + 13).ok()?,
-        Transport::Udp => 0,
+    let (flags, brings) = match transport {
+        Transport::Tcp => {
+            let words: u8 = ctx.load(header + 12).ok()?;
+            let flags: u8 = ctx.load(header + 13).ok()?;
+            // The upper half counts the TCP header's words of four bytes.
+            (flags, flags & SYN != 0 && payload != u32::from(words >> 4) * 4)
+        }
+        Transport::Udp => (0, true),
     };
     Some(Ends {
         transport,
@@ -201,5 +226,6 @@ fn ends(ctx: &SkBuffContext, protocol: u8, from: Addr, to: Addr, header: usize) 
         to: Target { addr: to, port: u16::from_be(destination).into() },
         syn: flags & SYN != 0,
         opens: flags & (SYN | ACK) == SYN,
+        brings,
     })
 }

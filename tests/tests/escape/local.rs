@@ -253,3 +253,119 @@ fn b28_source_ports_used_again() {
     assert_eq!(b.seen().len(), seen, "a request to b.test got out");
     lab.assert_clean();
 }
+
+/// A service that shares its port, and has a program choose the service among the port's sockets.
+/// It says at the end of its input how often which word came.
+const SHARING: &str = r#"
+import collections, ctypes, select, socket, struct, sys
+kind, host = sys.argv[1:]
+family = socket.AF_INET6 if ":" in host else socket.AF_INET
+server = socket.socket(family, getattr(socket, kind))
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+server.bind((host, 7005))
+if kind == "SOCK_STREAM":
+    server.setsockopt(socket.IPPROTO_TCP, 23, 64) # TCP_FASTOPEN
+    server.setsockopt(socket.IPPROTO_TCP, 34, 1) # TCP_FASTOPEN_NO_COOKIE
+    server.listen(64)
+first = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0)) # return 0
+program = struct.pack("HxxxxxxQ", 1, ctypes.addressof(first))
+server.setsockopt(socket.SOL_SOCKET, 51, program) # SO_ATTACH_REUSEPORT_CBPF
+server.setblocking(False)
+print("listening", flush=True)
+came = collections.Counter()
+while True:
+    ready = select.select([server, sys.stdin], [], [])[0]
+    if server not in ready: break
+    if kind == "SOCK_STREAM":
+        client = server.accept()[0]
+        client.setblocking(False)
+        try: came[client.recv(100).decode()] += 1
+        except BlockingIOError: pass
+    else:
+        came[server.recv(100).decode()] += 1
+print(dict(came))
+"#;
+
+/// Shares the port by many sockets, so that a look-up mostly finds one of them, and sends a word to it
+/// many times.
+const INTRUDING: &str = r#"
+import socket, sys
+kind, host, word = sys.argv[1:]
+family = socket.AF_INET6 if ":" in host else socket.AF_INET
+servers = []
+for _ in range(20):
+    server = socket.socket(family, getattr(socket, kind))
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    server.bind((host, 7005))
+    if kind == "SOCK_STREAM": server.listen()
+    servers.append(server)
+sent = 0
+for _ in range(20):
+    client = socket.socket(family, getattr(socket, kind))
+    client.setblocking(False)
+    try:
+        if kind == "SOCK_STREAM":
+            client.setsockopt(socket.IPPROTO_TCP, 34, 1)
+            client.sendto(word.encode(), 0x20000000, (host, 7005)) # MSG_FASTOPEN
+        else:
+            client.sendto(word.encode(), (host, 7005))
+        sent += 1
+    except OSError: pass
+    servers.append(client)
+print("sent", sent)
+"#;
+
+/// Programs of one user may share a port, and a program of the service's chooses who gets what comes:
+/// a look-up can't tell.
+#[test]
+fn a17_a_shared_port() {
+    let lab = Lab::new();
+    let fast_open = "/proc/sys/net/ipv4/tcp_fastopen";
+    lab.at_client(move || std::fs::write(fast_open, "3")).expect("root may");
+    for kind in ["SOCK_STREAM", "SOCK_DGRAM"] {
+        for host in ["127.0.0.1", "::1"] {
+            for who in Who::BOTH {
+                let service = who.outside(&lab).start(["python3", "-c", SHARING, kind, host]);
+                service.line("listening");
+                let intrude = |word| ["python3", "-c", INTRUDING, kind, host, word];
+                who.outside(&lab).run(intrude("free")).exits(0);
+                who.jail(&lab).run(intrude("jailed")).exits(0);
+                let came = service.finish().exits(0).stdout;
+                assert!(came.contains("'free'"), "{kind} {host} {who:?}, no twin: {came}");
+                assert!(!came.contains("'jailed'"), "{kind} {host} {who:?}: {came}");
+            }
+        }
+    }
+    lab.assert_clean();
+}
+
+/// Where all sockets of the port are the jail's, what is sent comes to one of them.
+#[test]
+fn servers_of_the_jail_that_share_a_port_are_reached() {
+    const OWN: &str = r#"
+import select, socket
+def new():
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    server.setsockopt(socket.IPPROTO_TCP, 23, 64)
+    server.bind(("127.0.0.1", 7005))
+    server.listen()
+    return server
+servers = [new(), new()]
+for early in False, True:
+    client = socket.socket()
+    if early:
+        client.setsockopt(socket.IPPROTO_TCP, 34, 1)
+        client.sendto(b"word", 0x20000000, ("127.0.0.1", 7005))
+    else:
+        client.connect(("127.0.0.1", 7005))
+        client.send(b"word")
+    ready = select.select(servers, [], [], 10)[0]
+    print(ready[0].accept()[0].recv(4).decode())
+"#;
+    let lab = Lab::new();
+    for place in [lab.outside(), lab.jail(), lab.jail().as_user()] {
+        assert_eq!(place.run(["python3", "-c", OWN]).exits(0).stdout, "word\nword\n");
+    }
+    lab.assert_clean();
+}

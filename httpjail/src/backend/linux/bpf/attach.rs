@@ -10,6 +10,7 @@ const CGROUP_SOCK: u32 = 9;
 const SOCK_OPS: u32 = 13;
 const CGROUP_DEVICE: u32 = 15;
 const CGROUP_SOCK_ADDR: u32 = 18;
+const CGROUP_SOCKOPT: u32 = 25;
 
 /// A hook of the parent cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ const fn hook(program: &'static str, kind: u32, attach_type: u32) -> Hook {
 }
 
 /// All hooks. Egress and ingress stand first: they are the boundary.
-pub(crate) const HOOKS: [Hook; 13] = [
+pub(crate) const HOOKS: [Hook; 14] = [
     hook("hj_egress", CGROUP_SKB, 1),
     hook("hj_ingress", CGROUP_SKB, 0),
     hook("hj_sock_create", CGROUP_SOCK, 2),
@@ -47,6 +48,7 @@ pub(crate) const HOOKS: [Hook; 13] = [
     hook("hj_getpeer6", CGROUP_SOCK_ADDR, 30),
     hook("hj_sock_ops", SOCK_OPS, 3),
     hook("hj_device", CGROUP_DEVICE, 6),
+    hook("hj_setsockopt", CGROUP_SOCKOPT, 22),
 ];
 
 /// The program that is attached to a hook, if it is exactly one.
