@@ -64,6 +64,15 @@ pub fn take_landlock_away() -> io::Result<()> {
     })
 }
 
+/// Landlock's version on this kernel; negative: there is none.
+#[must_use]
+pub fn landlock_version() -> i64 {
+    const ASK: u32 = 1;
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: with this flag the call takes no memory.
+    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, ASK) }
+}
+
 /// setsockopt(2) with a value that is spelt out in bytes.
 ///
 /// # Errors

@@ -129,6 +129,36 @@ fn refuses_abstract_names_of_programs_outside() {
     lab.assert_clean();
 }
 
+/// The version from which on Landlock tells whose socket is at a path (Linux 7.1).
+const PATHS: i64 = 9;
+
+/// On older kernels they are in reach, which is a known issue.
+#[test]
+fn tells_sockets_that_appear_later() {
+    let lab = Lab::new();
+    let version = httpjail_tests::sys::landlock_version();
+    let refused = if version >= PATHS { "EACCES" } else { "hello" };
+    let path = lab.home().join("late.sock");
+    let path = path.to_str().expect("UTF-8");
+    let script = format!("echo ready; read line; python3 -c \"$CLIENT\" 1 {path}");
+    let open = || lab.jail().option("--allow-unix").option(lab.home());
+    for (place, answer) in [
+        (lab.outside(), "hello"),
+        (lab.jail(), refused),
+        (lab.jail().as_user(), refused),
+        (open().as_user(), "hello"),
+    ] {
+        let mut running = place.env("CLIENT", CLIENT).start(["sh", "-c", &script]);
+        running.line("ready");
+        let server = serve(&lab.outside(), path, "1");
+        running.write("go\n");
+        assert_eq!(running.finish().exits(0).stdout, format!("ready\n{answer}\n"), "{version}");
+        drop(server);
+        std::fs::remove_file(path).expect("the server made it");
+    }
+    lab.assert_clean();
+}
+
 #[test]
 fn cannot_be_uncovered_again() {
     let lab = Lab::new();

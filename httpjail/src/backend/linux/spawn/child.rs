@@ -13,7 +13,6 @@ use super::{
     guards::{Guards, Privileges},
     image::Image,
     init::Init,
-    landlock,
     signals::Signals,
 };
 
@@ -96,8 +95,8 @@ impl Orders<'_> {
         self.guards.stand_ins.make()?;
         // Both take CAP_SYS_ADMIN or no_new_privs, and there may be no no_new_privs to come. What
         // follows is within the filter.
-        if self.guards.landlock {
-            landlock::enter_domain()?;
+        if let Some(domain) = &self.guards.domain {
+            domain.enter()?;
         }
         self.guards.filter.install()?;
         drop_openers()?;

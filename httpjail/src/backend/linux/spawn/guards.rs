@@ -1,8 +1,8 @@
 //! What is around the command besides its cgroup, planned before the clone.
 
 use super::{
-    SpawnError, SpawnPlan, cmdline::CommandLine, landlock, seccomp::Filter, stand_ins::StandIns,
-    view::View,
+    SpawnError, SpawnPlan, cmdline::CommandLine, landlock::Domain, seccomp::Filter,
+    stand_ins::StandIns, view::View,
 };
 
 /// Whether a program that the command executes gains privileges by its owner or its capabilities.
@@ -22,8 +22,8 @@ pub(super) struct Guards {
     pub(super) command_line: CommandLine,
     pub(super) view: View,
     pub(super) stand_ins: StandIns,
-    /// Whether there is Landlock to be used.
-    pub(super) landlock: bool,
+    /// None where there is no Landlock to be used.
+    pub(super) domain: Option<Domain>,
     pub(super) filter: Filter,
     pub(super) privileges: Privileges,
 }
@@ -36,7 +36,7 @@ impl Guards {
             command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
             view: View::plan(plan.sockets).map_err(SpawnError::View)?,
             stand_ins: StandIns::plan(plan.folders, plan.files),
-            landlock: landlock::is_there(),
+            domain: Domain::plan(plan.sockets),
             filter: Filter::new(),
             privileges: plan.privileges,
         })

@@ -1,8 +1,11 @@
-//! A Landlock domain around the jail: no connection to abstract Unix sockets outside, no signal to
-//! a process outside, and no debugger on one (Landlock denies ptrace out of every domain).
+//! A Landlock domain around the jail: no connection to Unix sockets of programs outside, no signal
+//! to a process outside, and no debugger on one (Landlock denies ptrace out of every domain).
 //!
 //! The namespaces leave the first open, because abstract names belong to the network namespace,
-//! which the jail shares; and of the second, signals to the process group that it shares.
+//! which the jail shares, and paths to file systems that it shares; and of the second, signals to
+//! the process group that it shares.
+
+use std::{ffi::CString, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use super::{
     child::check,
@@ -13,37 +16,167 @@ use super::{
 /// Linux 6.12).
 const SCOPED: u64 = 1 | 1 << 1;
 /// The first version with scopes.
-const VERSION: libc::c_long = 6;
+const SCOPES: libc::c_long = 6;
+/// `LANDLOCK_ACCESS_FS_RESOLVE_UNIX`: reaching a socket by its path, unless it was made within the
+/// domain (ADR 9).
+const RESOLVE_UNIX: u64 = 1 << 16;
+/// The first version with it (Linux 7.1).
+const PATHS: libc::c_long = 9;
+/// `LANDLOCK_ACCESS_FS_REFER`: moves and links between folders, which a domain that handles anything
+/// of files refuses if no rule allows them.
+const REFER: u64 = 1 << 13;
 /// `LANDLOCK_CREATE_RULESET_VERSION`: ask for the version, make nothing.
 const ASK: u32 = 1;
+/// `LANDLOCK_RULE_PATH_BENEATH`.
+const BENEATH: u32 = 1;
+
+/// A domain to be entered.
+#[derive(Debug)]
+pub(super) struct Domain {
+    attributes: Attributes,
+    /// What is allowed at and below which path.
+    rules: Vec<(CString, u64)>,
+}
 
 /// `struct landlock_ruleset_attr`.
 #[repr(C)]
+#[derive(Debug)]
 struct Attributes {
     handled_access_fs: u64,
     handled_access_net: u64,
     scoped: u64,
 }
 
-/// Whether the kernel can do it.
-pub(crate) fn is_there() -> bool {
-    // SAFETY: with this flag the call takes no memory.
-    let version = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, ASK)
-    };
-    version >= VERSION
+/// `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct Beneath {
+    allowed_access: u64,
+    parent_fd: i32,
 }
 
-/// Enters a domain for good. Needs CAP_SYS_ADMIN or no_new_privs. Async-signal-safe.
-pub(super) fn enter_domain() -> Result<(), Failure> {
-    let attributes = Attributes { handled_access_fs: 0, handled_access_net: 0, scoped: SCOPED };
-    let size = size_of_val(&attributes);
-    // SAFETY: the size is the structure's; the descriptor is made and closed here.
+/// Whether the kernel can do it.
+pub(crate) fn is_there() -> bool {
+    version() >= SCOPES
+}
+
+/// Landlock's version on this kernel; negative: there is none.
+fn version() -> libc::c_long {
+    // SAFETY: with this flag the call takes no memory.
     unsafe {
-        let rules =
-            libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attributes, size, 0_u32);
-        check(Step::EnterDomain, rules)?;
-        check(Step::EnterDomain, libc::syscall(libc::SYS_landlock_restrict_self, rules, 0_u32))?;
-        check(Step::EnterDomain, libc::syscall(libc::SYS_close, rules))
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, ASK)
+    }
+}
+
+impl Domain {
+    /// What this kernel can do. The sockets at or below `open` stay within reach.
+    pub(super) fn plan(open: &[PathBuf]) -> Option<Self> {
+        Self::of(version(), open)
+    }
+
+    fn of(version: libc::c_long, open: &[PathBuf]) -> Option<Self> {
+        let scopes = Attributes { handled_access_fs: 0, handled_access_net: 0, scoped: SCOPED };
+        if version < SCOPES {
+            return None;
+        }
+        if version < PATHS {
+            return Some(Self { attributes: scopes, rules: Vec::new() });
+        }
+        let attributes = Attributes { handled_access_fs: RESOLVE_UNIX | REFER, ..scopes };
+        let open = open.iter().filter_map(|path| CString::new(path.as_os_str().as_bytes()).ok());
+        let open = open.map(|path| (path, RESOLVE_UNIX));
+        let rules = std::iter::once((c"/".to_owned(), REFER)).chain(open).collect();
+        Some(Self { attributes, rules })
+    }
+
+    /// Enters it for good. Needs CAP_SYS_ADMIN or no_new_privs. Async-signal-safe.
+    pub(super) fn enter(&self) -> Result<(), Failure> {
+        const STEP: Step = Step::EnterDomain;
+        let (attributes, size) = (&raw const self.attributes, size_of_val(&self.attributes));
+        // SAFETY: the size is the structure's; the descriptor is made and closed here.
+        unsafe {
+            let made = libc::syscall(libc::SYS_landlock_create_ruleset, attributes, size, 0_u32);
+            check(STEP, made)?;
+            let ruleset = made as libc::c_int;
+            for (path, access) in &self.rules {
+                allow(ruleset, path, *access)?;
+            }
+            check(STEP, libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0_u32))?;
+            check(STEP, libc::close(ruleset).into())
+        }
+    }
+}
+
+fn allow(ruleset: libc::c_int, path: &CString, access: u64) -> Result<(), Failure> {
+    const STEP: Step = Step::EnterDomain;
+    // SAFETY: the path is NUL-terminated, the rule valid for the call; the descriptor is made and
+    // closed here.
+    unsafe {
+        let place = libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
+        match check(STEP, place.into()) {
+            // Gone since it was found: there is nothing to reach.
+            Err(Failure { errno: libc::ENOENT, .. }) => return Ok(()),
+            opened => opened?,
+        }
+        let rule = Beneath { allowed_access: access, parent_fd: place };
+        let add = libc::SYS_landlock_add_rule;
+        let added = libc::syscall(add, ruleset, BENEATH, &raw const rule, 0_u32);
+        let added = check(STEP, added);
+        libc::close(place);
+        added
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io, os::unix::fs::symlink, thread};
+
+    use super::*;
+
+    #[test]
+    fn asks_for_what_the_kernel_has() {
+        let open = [PathBuf::from("/run/a.sock")];
+        assert!(Domain::of(-1, &open).is_none() && Domain::of(5, &open).is_none());
+        let scopes = Domain::of(8, &open).unwrap();
+        assert_eq!((scopes.attributes.handled_access_fs, scopes.rules.len()), (0, 0));
+        let paths = Domain::of(9, &open).unwrap();
+        assert_eq!(paths.attributes.handled_access_fs, 0x1_2000);
+        let rules = [(c"/".to_owned(), 0x2000), (c"/run/a.sock".to_owned(), 0x1_0000)];
+        assert_eq!(paths.rules, rules);
+    }
+
+    /// By a right that every kernel with Landlock has.
+    #[test]
+    fn a_right_is_left_where_a_rule_says_so_and_files_move_as_before() {
+        const MAKE_SYM: u64 = 1 << 12;
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["open", "shut"] {
+            fs::create_dir(path(name)).unwrap();
+        }
+        fs::write(path("open/file"), "").unwrap();
+        let c_path = |name| CString::new(path(name).as_os_str().as_bytes()).unwrap();
+        let domain = Domain {
+            attributes: Attributes {
+                handled_access_fs: MAKE_SYM | REFER,
+                handled_access_net: 0,
+                scoped: 0,
+            },
+            rules: vec![
+                (c"/".to_owned(), REFER),
+                (c_path("open"), MAKE_SYM),
+                (c_path("absent"), MAKE_SYM),
+            ],
+        };
+        let inside = || {
+            domain.enter().unwrap();
+            symlink("file", path("open/link")).unwrap();
+            let refused = symlink("file", path("shut/link")).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+            fs::rename(path("open/file"), path("shut/file")).unwrap();
+            fs::hard_link(path("shut/file"), path("open/again")).unwrap();
+        };
+        // The domain is the thread's alone.
+        thread::scope(|scope| scope.spawn(inside).join().unwrap());
+        symlink("file", path("shut/link")).unwrap();
     }
 }
