@@ -1,6 +1,8 @@
 //! Unix sockets: those of the jail work, those of programs outside are out of reach.
 
-use httpjail_tests::{Invocation, Lab, Running};
+use std::process::Command;
+
+use httpjail_tests::{Invocation, Lab, Running, USER_GID, USER_UID};
 
 /// Answers whoever connects to a path or to an abstract name, and says when it is there.
 const SERVER: &str = r#"
@@ -155,6 +157,53 @@ fn tells_sockets_that_appear_later() {
         assert_eq!(running.finish().exits(0).stdout, format!("ready\n{answer}\n"), "{version}");
         drop(server);
         std::fs::remove_file(path).expect("the server made it");
+    }
+    lab.assert_clean();
+}
+
+/// Runs it by a user, with what the scripts below ask for.
+fn by(place: Invocation<'_>, uid: u32) -> Invocation<'_> {
+    let place = if uid == 0 { place } else { place.as_user() };
+    place.env("FOLDER", format!("/run/user/{uid}")).env("CLIENT", CLIENT).env("SERVER", SERVER)
+}
+
+/// What a user's own programs outside start later stays out of reach there, on every kernel.
+#[test]
+fn has_session_folders_of_its_own() {
+    let lab = Lab::new();
+    let make = format!(
+        "mount -t tmpfs lab /run/user && mkdir /run/user/0 /run/user/{USER_UID} &&
+         chmod 700 /run/user/* && chown {USER_UID}:{USER_GID} /run/user/{USER_UID} &&
+         touch /run/user/0/there /run/user/{USER_UID}/there"
+    );
+    let made = lab.at_client(move || Command::new("sh").args(["-c", &make]).status());
+    assert!(made.expect("a shell").success(), "the mount is the lab's own");
+    let own = "python3 -c \"$SERVER\" $FOLDER/own.sock 1 > ready & read line < ready
+        python3 -c \"$CLIENT\" 1 $FOLDER/own.sock; kill $!; wait";
+    let script = format!(
+        "mkfifo ready; {own}; rm -f ready $FOLDER/own.sock; ls $FOLDER; stat -c %u:%a $FOLDER
+        echo ready; read line; python3 -c \"$CLIENT\" 1 $FOLDER/late.sock"
+    );
+    for uid in [0, USER_UID] {
+        let folder = format!("/run/user/{uid}");
+        let late = format!("{folder}/late.sock");
+        let named = lab.jail().option("--allow-unix").option(&folder);
+        for (place, listed, answer) in [
+            (lab.outside(), "there\n", "hello"),
+            (lab.jail(), "", "ENOENT"),
+            (named, "there\n", "hello"),
+        ] {
+            let mut running = by(place, uid).start(["sh", "-c", &script]);
+            running.line("ready");
+            let server = serve(&by(lab.outside(), uid), &late, "1");
+            running.write("go\n");
+            let said = running.finish().exits(0).stdout;
+            assert_eq!(said, format!("hello\n{listed}{uid}:700\nready\n{answer}\n"));
+            drop(server);
+            std::fs::remove_file(lab.home().join("ready")).ok();
+            let away = late.clone();
+            lab.at_client(move || std::fs::remove_file(away)).expect("the server made it");
+        }
     }
     lab.assert_clean();
 }

@@ -32,9 +32,11 @@ impl Guards {
     /// Looks at the machine and the kernel. All guards are put up or nothing is run, but for
     /// Landlock's, which kernels before 6.12 lack.
     pub(super) fn plan(plan: &SpawnPlan<'_>) -> Result<Self, SpawnError> {
+        let own = || (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let user = plan.identity.map_or_else(own, |user| (user.uid(), user.gid()));
         Ok(Self {
             command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
-            view: View::plan(plan.sockets).map_err(SpawnError::View)?,
+            view: View::plan(plan.sockets, user).map_err(SpawnError::View)?,
             stand_ins: StandIns::plan(plan.folders, plan.files),
             domain: Domain::plan(plan.sockets),
             filter: Filter::new(),

@@ -45,6 +45,10 @@ impl View {
                 mount(None, part, None, flags)?;
             }
         }
+        for (folder, options) in &self.private {
+            let (kind, flags) = (Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV);
+            mounted(mount_with(kind, folder, kind, flags, Some(options)))?;
+        }
         self.mask()
     }
 

@@ -65,23 +65,33 @@ pub(super) struct View {
     pub(super) read_only: Vec<CString>,
     /// Mounts that show the processes of another namespace, to be covered by the jail's own.
     pub(super) foreign_proc: Vec<CString>,
+    /// Folders to be empty ones of the jail's own, with the options of their tmpfs.
+    pub(super) private: Vec<(CString, CString)>,
     /// Sockets and devices to put `/dev/null` on. One that is gone by then needs none.
     pub(super) masked: Vec<CString>,
 }
 
 impl View {
-    /// Looks at the machine as it is now. The sockets at or below `open`, which are canonical
-    /// paths, stay in view.
+    /// Looks at the machine as it is now, for a command of `user` (user and group). The sockets at
+    /// or below `open`, which are canonical paths, stay in view.
     ///
     /// # Errors
     ///
     /// When `/proc` can't be read.
-    pub(super) fn plan(open: &[PathBuf]) -> io::Result<Self> {
+    pub(super) fn plan(open: &[PathBuf], user: (u32, u32)) -> io::Result<Self> {
         // The clone copies this thread's namespaces. Paths are bytes: daemons choose their names.
         let mounts = procfs::read("/proc/thread-self/mountinfo")?;
         let sockets = procfs::read("/proc/thread-self/net/unix")?;
         let is_hidden = |path: &Path| is_socket(path) && !is_open(path, open);
-        Ok(Self::of(&mounts, &sockets, is_hidden))
+        let is_private = |path: &Path| {
+            let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+            is_folder && !open.iter().any(|open| open.starts_with(path))
+        };
+        let private = private(user).into_iter().filter(|(path, _)| is_private(path));
+        let private = private.filter_map(|(path, options)| {
+            Some((c_paths([path]).pop()?, CString::new(options).ok()?))
+        });
+        Ok(Self { private: private.collect(), ..Self::of(&mounts, &sockets, is_hidden) })
     }
 
     fn of(mounts: &[u8], sockets: &[u8], is_hidden: impl Fn(&Path) -> bool) -> Self {
@@ -100,9 +110,18 @@ impl View {
             read_only_trees: c_paths(has_sys.then(|| PathBuf::from(SYS))),
             read_only: c_paths(elsewhere.map(|mount| mount.point.clone())),
             foreign_proc: c_paths(foreign.map(|mount| mount.point.clone())),
+            private: Vec::new(),
             masked: c_paths(masked),
         }
     }
+}
+
+/// Where programs of a user's own put their sockets, later ones too: the session's bus and agents,
+/// and X servers. The jail's may do so as well, so what takes their place has the same owners.
+fn private((user, group): (u32, u32)) -> [(PathBuf, String); 2] {
+    let session = format!("mode=0700,uid={user},gid={group},size=10%");
+    let everybody = "mode=1777,size=1m".to_owned();
+    [(format!("/run/user/{user}").into(), session), ("/tmp/.X11-unix".into(), everybody)]
 }
 
 /// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
@@ -289,7 +308,7 @@ mod tests {
 
     #[test]
     fn plans_for_this_machine() {
-        assert!(View::plan(&[]).is_ok());
+        assert!(View::plan(&[], (0, 0)).is_ok());
     }
 
     #[test]
