@@ -181,7 +181,7 @@ pub(super) struct Armed {
 /// What came of the word to the command.
 pub(super) enum Released {
     /// It runs.
-    Runs(Running),
+    Runs(Box<Running>),
     /// It must not run any more, and never did: all is taken down.
     Ended(End),
 }
@@ -204,7 +204,7 @@ impl Armed {
             up.close()?;
             return Ok(Released::Ended(end));
         }
-        Ok(Released::Runs(Running { command: command.release()?, up }))
+        Ok(Released::Runs(Box::new(Running { command: command.release()?, up })))
     }
 }
 

@@ -32,7 +32,7 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
     let armed = Planned::check(plan)?.arm()?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     match armed.release(deadline)? {
-        Released::Runs(running) => finish(running, deadline),
+        Released::Runs(running) => finish(*running, deadline),
         Released::Ended(end) => outcome(end),
     }
 }
