@@ -82,7 +82,7 @@ pub enum UpstreamError {
         #[source]
         source: hyper::Error,
     },
-    /// The origin changed the protocol though nobody asked for it.
+    /// The origin changed the protocol though nobody asked for it, or to another than was asked for.
     #[error("get an answer from {0}: it switched protocols unasked")]
     Switched(Host),
 }
