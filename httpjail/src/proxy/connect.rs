@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_tunnel_in_a_tunnel() {
+    fn what_is_asked_for_in_a_tunnel_is_no_tunnel() {
         assert_eq!(read("a.test:443", &["a.test:443"], true), Err(Incoherent::Connect));
     }
 }
