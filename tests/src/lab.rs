@@ -14,17 +14,20 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
-use crate::addresses::{NAMESERVER_V4, ORIGIN_HOSTS, WIRE_V4, WIRE_V6, origin_v4, origin_v6};
+use crate::addresses::{
+    CLIENT_V4, NAMESERVER_V4, ORIGIN_HOSTS, WIRE_V4, WIRE_V6, origin_v4, origin_v6,
+};
 use crate::authority::Authority;
 use crate::cgroup::Cgroup;
 use crate::invocation::Invocation;
 use crate::nameserver::Nameserver;
 use crate::namespace::Namespace;
 use crate::origin::{self, Origin, Reply, Seen};
+use crate::raw::{self, Duplex};
 use crate::servers::Servers;
 use crate::sniffer::{Frame, Sniffer};
 use crate::sys::Mounts;
-use crate::{network, programs};
+use crate::{forward_proxy, network, programs};
 
 /// The plain user that [`Invocation::as_user`] stands for.
 pub const USER_UID: u32 = 12_345;
@@ -104,15 +107,46 @@ impl Lab {
     where
         F: Fn(&Seen) -> Reply + Send + Sync + 'static,
     {
-        let host = self.next_host.fetch_add(1, Ordering::Relaxed);
-        assert!(ORIGIN_HOSTS.contains(&host), "the lab has no more addresses");
-        let (v4, v6) = (origin_v4(host), origin_v6(host));
-        let addresses = [IpAddr::from(v4), IpAddr::from(v6)];
-        self.set_name(name, &addresses);
-        let tls = TlsAcceptor::from(self.authority.authority.server(name, &addresses));
+        let ([v4, v6], tls) = self.new_host(name);
+        let (IpAddr::V4(v4), IpAddr::V6(v6)) = (v4, v6) else { unreachable!("one of each") };
         let origin = Origin::new(name, v4, v6, std::sync::Arc::new(handler));
         origin.start(&self.origins, &self.servers, &tls);
         origin
+    }
+
+    /// Two addresses for `name`, and the certificate that it shows there.
+    fn new_host(&self, name: &str) -> ([IpAddr; 2], TlsAcceptor) {
+        let host = self.next_host.fetch_add(1, Ordering::Relaxed);
+        assert!(ORIGIN_HOSTS.contains(&host), "the lab has no more addresses");
+        let addresses = [IpAddr::from(origin_v4(host)), IpAddr::from(origin_v6(host))];
+        self.set_name(name, &addresses);
+        let tls = TlsAcceptor::from(self.authority.authority.server(name, &addresses));
+        (addresses, tls)
+    }
+
+    /// Starts a server whose every connection, in the clear or inside TLS, is the test's own to
+    /// serve, on the ports of [`Lab::origin`].
+    pub fn raw_origin<F, R>(&self, name: &str, serve: F)
+    where
+        F: Fn(Box<dyn Duplex>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let (addresses, tls) = self.new_host(name);
+        for address in addresses {
+            for (port, scheme) in origin::PORTS {
+                let listener = origin::listen(&self.origins, SocketAddr::new(address, port));
+                let _guard = self.servers.handle().enter();
+                let listener = tokio::net::TcpListener::from_std(listener).expect("pollable");
+                let tls = (scheme == origin::Scheme::Https).then(|| tls.clone());
+                self.servers.spawn(raw::serve(listener, tls, serve.clone()));
+            }
+        }
+    }
+
+    /// Starts a proxy for programs that are told of one, `proxy.test:3128`, outside of every jail.
+    pub fn forward_proxy(&self) {
+        self.set_name("proxy.test", &[CLIENT_V4.into()]);
+        self.at_client(forward_proxy::start);
     }
 
     /// Starts a server that speaks first and not HTTP, on the wire's two addresses.

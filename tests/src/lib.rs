@@ -14,6 +14,7 @@ pub use crate::lab::{
 };
 pub use crate::origin::{Origin, Reply, Seen, folder};
 pub use crate::process::{Finished, Running};
+pub use crate::raw::{Duplex, echo_websocket};
 pub use crate::sniffer::{Frame, Sniffer};
 
 pub mod act;
@@ -23,6 +24,7 @@ pub mod programs;
 pub mod sys;
 
 mod authority;
+mod forward_proxy;
 mod invocation;
 mod lab;
 mod nameserver;
@@ -30,6 +32,7 @@ mod namespace;
 mod network;
 mod origin;
 mod process;
+mod raw;
 mod servers;
 mod sniffer;
 

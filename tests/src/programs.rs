@@ -19,6 +19,7 @@ pub const DEBIAN_PACKAGES: &[&str] = &[
     "python3",
     "python3-pip",
     "python3-requests",
+    "python3-websockets",
     "sudo",
     "util-linux",
     "wget",

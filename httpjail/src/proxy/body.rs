@@ -11,10 +11,21 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::patience::Watch;
+use super::{interim::Go, patience::Watch};
 use crate::upstream::Lease;
 
-type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+type Polled<E = hyper::Error> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
+/// Why a request's body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The client broke off.
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    /// The origin has answered without asking for it.
+    #[error("the origin wants no body")]
+    Unwanted,
+}
 
 /// A request's body on its way upstream, cut where the limit is.
 pub(super) struct Outgoing {
@@ -23,6 +34,8 @@ pub(super) struct Outgoing {
     left: Option<u64>,
     /// To be told when all of it was read.
     watch: Option<Rc<Watch>>,
+    /// What the body waits for.
+    go: Option<Go>,
     /// Dropped with the body: tells that sending has come to its end.
     _underway: Option<Rc<()>>,
 }
@@ -36,12 +49,17 @@ impl Outgoing {
         let underway = (!body.is_end_stream()).then(|| Rc::new(()));
         let sending = Sending(underway.as_ref().map(Rc::downgrade));
         let watch = underway.is_some().then(|| Rc::clone(watch));
-        (Self { body: Some(body), left, watch, _underway: underway }, sending)
+        (Self { body: Some(body), left, watch, go: None, _underway: underway }, sending)
+    }
+
+    /// The same, sent once `go` has ended.
+    pub(super) fn once(self, go: Option<Go>) -> Self {
+        Self { go, ..self }
     }
 
     /// No body.
     pub(super) fn empty() -> Self {
-        Self { body: None, left: None, watch: None, _underway: None }
+        Self { body: None, left: None, watch: None, go: None, _underway: None }
     }
 }
 
@@ -53,11 +71,18 @@ impl Sending {
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<Broken> {
         if self.left == Some(0) {
             return Poll::Ready(None);
+        }
+        if let Some(go) = &mut self.go {
+            let goes = ready!(go.as_mut().poll(cx));
+            self.go = None;
+            if !goes {
+                return Poll::Ready(Some(Err(Broken::Unwanted)));
+            }
         }
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
@@ -69,7 +94,7 @@ impl Body for Outgoing {
             watch.end_body();
         }
         let (Some(Ok(frame)), Some(left)) = (&frame, self.left) else {
-            return Poll::Ready(frame);
+            return Poll::Ready(frame.map(|frame| frame.map_err(Broken::Client)));
         };
         // Trailers are beyond what was counted.
         let Some(data) = frame.data_ref() else {
@@ -95,6 +120,21 @@ pub(super) enum Content {
     Text(Full<Bytes>),
     /// What the origin says.
     Relayed(Relay),
+}
+
+impl Content {
+    /// Nothing.
+    pub(super) fn empty() -> Self {
+        Self::Text(Full::default())
+    }
+
+    /// Whether its end can be told without closing the connection behind it.
+    pub(super) fn is_sized(&self) -> bool {
+        match self {
+            Self::Text(_) => true,
+            Self::Relayed(relay) => relay.body.size_hint().exact().is_some(),
+        }
+    }
 }
 
 /// An origin's body, and the connection that it comes over.

@@ -9,8 +9,10 @@ use crate::policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme};
 /// Why a request can't be judged.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Incoherent {
-    #[error("CONNECT is not supported: this network needs no proxy")]
+    #[error("CONNECT is not supported here")]
     Connect,
+    #[error("a CONNECT request has no body")]
+    ConnectBody,
     #[error("the request target is neither a path nor an http or https URL")]
     Target,
     #[error("the URL's scheme is not that of the connection")]
@@ -31,7 +33,8 @@ impl Incoherent {
         match self {
             Self::Connect => StatusCode::NOT_IMPLEMENTED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::Target
+            Self::ConnectBody
+            | Self::Target
             | Self::Scheme
             | Self::HostCount
             | Self::Authority(_)
@@ -129,7 +132,11 @@ fn is_plainly(host: &HeaderValue, destination: &Destination) -> bool {
     }
 }
 
-fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<&HeaderValue>, Incoherent> {
+/// The one Host header; only HTTP/1.0 goes without.
+pub(super) fn host_header(
+    headers: &HeaderMap,
+    version: Version,
+) -> Result<Option<&HeaderValue>, Incoherent> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     let missing = host.is_none() && version != Version::HTTP_10;
@@ -139,7 +146,8 @@ fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<&HeaderVa
     Ok(host)
 }
 
-fn parse(host: &HeaderValue) -> Result<HostPort, AuthorityError> {
+/// The host that a Host header names, and the port if it does.
+pub(super) fn parse(host: &HeaderValue) -> Result<HostPort, AuthorityError> {
     let text = std::str::from_utf8(host.as_bytes()).map_err(|_| AuthorityError::Host)?;
     HostPort::parse(text)
 }
@@ -161,6 +169,7 @@ mod tests {
             authority: Authority::new(Host::parse(host).unwrap(), port),
             requester: "127.0.0.1".parse().unwrap(),
             process: None,
+            by_connect: false,
         }
     }
 

@@ -16,6 +16,7 @@ use super::{
     prefixed::Prefixed,
     serve,
     sniff::{Protocol, sniff},
+    stream::Stream,
     worker::Worker,
 };
 use crate::policy::{Authority, Host, Process, Scheme};
@@ -32,24 +33,41 @@ pub(super) struct Destination {
     pub(super) authority: Authority,
     pub(super) requester: IpAddr,
     pub(super) process: Option<Process>,
+    /// Whether the client asked for it by CONNECT.
+    pub(super) by_connect: bool,
 }
 
 impl Destination {
     fn new(flow: Flow, client: SocketAddr, names: &dyn SyntheticNames) -> Self {
-        let ip = flow.original.ip().to_canonical();
-        let name = names.name_of(ip).and_then(|name| Host::parse(&name).ok());
         Self {
             scheme: Scheme::Http,
-            authority: Authority::new(name.unwrap_or(Host::Ip(ip)), flow.original.port()),
+            authority: Authority::new(host_at(flow.original.ip(), names), flow.original.port()),
             requester: client.ip().to_canonical(),
             process: flow.process,
+            by_connect: false,
         }
+    }
+
+    /// The end of a tunnel that the same program asked for.
+    pub(super) fn connected_to(&self, target: Authority, names: &dyn SyntheticNames) -> Self {
+        let authority = match target.host() {
+            Host::Ip(ip) => Authority::new(host_at(*ip, names), target.port()),
+            Host::Name(_) => target,
+        };
+        let (requester, process) = (self.requester, self.process.clone());
+        Self { scheme: Scheme::Http, authority, requester, process, by_connect: true }
     }
 
     fn inside_tls(self, host: Host) -> Self {
         let authority = Authority::new(host, self.authority.port());
         Self { scheme: Scheme::Https, authority, ..self }
     }
+}
+
+/// The name that an address stands for, or else the address.
+fn host_at(ip: IpAddr, names: &dyn SyntheticNames) -> Host {
+    let ip = ip.to_canonical();
+    names.name_of(ip).and_then(|name| Host::parse(&name).ok()).unwrap_or(Host::Ip(ip))
 }
 
 /// Serves one connection until it ends.
@@ -74,11 +92,18 @@ fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
     TcpStream::from_std(stream)
 }
 
-async fn dispatch(worker: Rc<Worker>, destination: Destination, mut stream: TcpStream) {
+/// Finds out what is spoken on `stream`, and serves it.
+pub(super) async fn dispatch<S>(worker: Rc<Worker>, destination: Destination, mut stream: S)
+where
+    S: Stream + 'static,
+{
     let protocol = match first_bytes(&mut stream, worker.timeouts.first_bytes).await {
         Ok(Some((protocol, bytes))) => (protocol, Prefixed::new(bytes.freeze(), stream)),
-        Ok(None) => return,
-        Err(error) => return tracing::debug!(%error, "a connection broke before its first request"),
+        Ok(None) => return never_came(&worker, &destination),
+        Err(error) => {
+            tracing::debug!(%error, "a connection broke before its first request");
+            return never_came(&worker, &destination);
+        }
     };
     match protocol {
         (Protocol::Http1, stream) => serve::serve(worker, destination, stream).await,
@@ -100,11 +125,18 @@ async fn dispatch(worker: Rc<Worker>, destination: Destination, mut stream: TcpS
     }
 }
 
+/// Nothing was said. Who opened a tunnel before has asked for something, though.
+fn never_came(worker: &Worker, destination: &Destination) {
+    if destination.by_connect {
+        worker.recorder.refused_flow("TCP", &destination.authority);
+    }
+}
+
 /// Reads until the protocol is known. `NeedMore` means that the client fell silent, closed or broke
 /// off in between, `None` that it closed without a byte: it asked for nothing, so nothing was
 /// refused.
-async fn first_bytes(
-    stream: &mut TcpStream,
+async fn first_bytes<S: Stream>(
+    stream: &mut S,
     patience: Duration,
 ) -> io::Result<Option<(Protocol, BytesMut)>> {
     let mut bytes = BytesMut::with_capacity(FIRST_READ);
@@ -114,8 +146,8 @@ async fn first_bytes(
     }
 }
 
-async fn read_until_told(
-    stream: &mut TcpStream,
+async fn read_until_told<S: Stream>(
+    stream: &mut S,
     bytes: &mut BytesMut,
 ) -> io::Result<Option<Protocol>> {
     loop {

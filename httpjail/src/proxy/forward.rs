@@ -3,13 +3,14 @@
 
 use std::rc::Rc;
 
-use http::{Request, Response, Uri, Version};
+use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::{
     body::{Content, Outgoing, Relay},
     headers,
+    interim::Interim,
     patience::Watch,
 };
 use crate::{
@@ -37,12 +38,19 @@ pub(super) enum TooLarge {
     Body { size: u64, allowed: u64 },
 }
 
-/// Sends the request to its origin and gives back the origin's answer.
-pub(super) async fn forward(
-    client: &Client<Outgoing>,
+/// A permitted request, written anew.
+pub(super) struct Prepared {
+    pub(super) origin: Origin,
+    pub(super) request: Request<Incoming>,
+    /// How many bytes may follow the head.
+    pub(super) left: Option<u64>,
+}
+
+/// Writes the request anew; `add` sets further headers.
+pub(super) fn prepare(
     permitted: Permitted<Request<Incoming>>,
-    watch: &Rc<Watch>,
-) -> Result<Response<Content>, Failure> {
+    add: impl FnOnce(&mut HeaderMap),
+) -> Result<Prepared, Failure> {
     let (facts, limits, mut request) = permitted.into_parts();
     *request.version_mut() = Version::HTTP_11;
     if request.uri().authority().is_some() {
@@ -50,12 +58,31 @@ pub(super) async fn forward(
     }
     let length = request.body().size_hint().exact();
     headers::prepare_request(request.headers_mut(), facts.scheme, &facts.authority, length);
+    add(request.headers_mut());
     let left = limits.max_tx_bytes.map(|limit| body_allowance(&request, limit)).transpose()?;
+    let origin = Origin { scheme: facts.scheme, authority: facts.authority };
+    Ok(Prepared { origin, request, left })
+}
 
+/// Sends the request to its origin and gives back the origin's answer. What precedes the answer
+/// goes by `interim`.
+pub(super) async fn forward(
+    client: &Client<Outgoing>,
+    permitted: Permitted<Request<Incoming>>,
+    interim: &Interim,
+    watch: &Rc<Watch>,
+) -> Result<Response<Content>, Failure> {
+    let waits = interim.is_body_waiting();
+    let Prepared { origin, mut request, left } = prepare(permitted, |headers| {
+        if waits {
+            headers::expect_continue(headers);
+        }
+    })?;
+    let go = interim.listen(&mut request);
     let (parts, body) = request.into_parts();
     let (body, sending) = Outgoing::new(body, left, watch);
-    let origin = Origin { scheme: facts.scheme, authority: facts.authority };
-    let (response, lease) = client.send(origin, Request::from_parts(parts, body), copy).await?;
+    let request = Request::from_parts(parts, body.once(go));
+    let (response, lease) = interim.pass_on_until(client.send(origin, request, copy)).await?;
 
     let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease, sending)));
     *response.version_mut() = Version::HTTP_11;
@@ -63,15 +90,17 @@ pub(super) async fn forward(
     Ok(response)
 }
 
-/// A copy of a request that may be sent twice: one that only asks, without a body (RFC 9110, 9.2).
+/// A copy of a request that may be sent twice: one that does no more if it is, without a body
+/// (RFC 9110, 9.2.2).
 fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
-    if !request.method().is_safe() || !request.body().is_end_stream() {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
     }
     let mut copy = Request::new(Outgoing::empty());
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
     Some(copy)
 }
 

@@ -7,6 +7,8 @@ use crate::policy::{Authority, Host, Scheme};
 /// Tells the jailed program that httpjail answered or passed the answer on.
 pub(super) const HTTPJAIL: HeaderName = HeaderName::from_static("httpjail");
 
+const CONTINUE: &[u8] = b"100-continue";
+
 /// Makes request headers fit to be sent to `authority` with a body of `length` bytes, or of
 /// unknown length.
 pub(super) fn prepare_request(
@@ -29,6 +31,30 @@ pub(super) fn prepare_request(
 pub(super) fn prepare_response(headers: &mut HeaderMap) {
     strip(headers, is_response_hop);
     headers.insert(HTTPJAIL, HeaderValue::from_static("true"));
+}
+
+/// Makes the headers of an interim answer fit to be passed on to the jailed program.
+pub(super) fn prepare_interim(headers: &mut HeaderMap) {
+    strip(headers, is_response_hop);
+    headers.remove(header::CONTENT_LENGTH);
+}
+
+/// Whether a client waits for `100 Continue` before it sends its body. No other expectation is
+/// passed on.
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    let mut expectations = headers.get_all(header::EXPECT).iter();
+    expectations.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE))
+        && expectations.next().is_none()
+}
+
+/// Asks the origin for `100 Continue`.
+pub(super) fn expect_continue(headers: &mut HeaderMap) {
+    headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+}
+
+/// Whether a header whose values are lists has `token` in one, whatever its case.
+pub(super) fn lists(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
+    headers.get_all(name).iter().flat_map(listed).any(|listed| listed.eq_ignore_ascii_case(token))
 }
 
 /// How many bytes the head of a request takes on the wire, as it is sent upstream.
@@ -63,7 +89,6 @@ fn strip(headers: &mut HeaderMap, is_hop: fn(&HeaderName) -> bool) {
 }
 
 fn is_request_hop(name: &HeaderName) -> bool {
-    // The proxy has answered the expectation itself when the body is read.
     is_hop(name) || *name == header::EXPECT || name.as_str() == "http2-settings"
 }
 
@@ -84,8 +109,7 @@ fn is_hop(name: &HeaderName) -> bool {
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {
-    let mut tokens = headers.get_all(header::TE).iter().flat_map(listed);
-    tokens.any(|token| token.eq_ignore_ascii_case(b"trailers"))
+    lists(headers, header::TE, b"trailers")
 }
 
 fn listed(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {

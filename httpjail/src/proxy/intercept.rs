@@ -11,7 +11,7 @@ use rustls::server::{Acceptor, ClientHello};
 use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use super::{prefixed::Prefixed, worker::Worker};
+use super::{stream::Stream, worker::Worker};
 use crate::{
     policy::{Authority, AuthorityError, Host},
     tls,
@@ -40,11 +40,11 @@ pub(super) enum InterceptError {
 
 /// Accepts TLS on `stream`, and tells the host that the client asked for: its server name, or what
 /// `destination` says where it sent none.
-pub(super) async fn accept(
+pub(super) async fn accept<S: Stream>(
     worker: &Worker,
     destination: &Authority,
-    stream: Prefixed,
-) -> Result<(TlsStream<Prefixed>, Host), Failure> {
+    stream: S,
+) -> Result<(TlsStream<S>, Host), Failure> {
     let mut target = destination.clone();
     let handshake = timeout(worker.timeouts.handshake, handshake(worker, &mut target, stream));
     match handshake.await.unwrap_or(Err(InterceptError::Timeout)) {
@@ -58,11 +58,11 @@ pub(super) fn asked_for(hello: &ClientHello<'_>) -> Option<Result<Host, Authorit
     hello.server_name().map(Host::parse)
 }
 
-async fn handshake(
+async fn handshake<S: Stream>(
     worker: &Worker,
     target: &mut Authority,
-    stream: Prefixed,
-) -> Result<TlsStream<Prefixed>, InterceptError> {
+    stream: S,
+) -> Result<TlsStream<S>, InterceptError> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream)
         .await
         .map_err(InterceptError::Hello)?;

@@ -4,6 +4,7 @@ mod body;
 mod canary;
 mod coherence;
 mod config;
+mod connect;
 mod connection;
 mod flow;
 mod forward;
@@ -11,6 +12,7 @@ mod forward;
 pub(crate) mod fuzz;
 mod headers;
 mod intercept;
+mod interim;
 mod listener;
 mod load;
 mod patience;
@@ -20,6 +22,10 @@ mod serve;
 mod slots;
 mod sniff;
 mod staff;
+mod stream;
+mod tunnel;
+mod turn;
+mod websocket;
 mod worker;
 
 #[cfg(test)]

@@ -181,8 +181,8 @@ impl<S> Watched<S> {
         Self { stream, watch }
     }
 
-    pub(super) fn get_mut(&mut self) -> &mut S {
-        &mut self.stream
+    pub(super) fn into_inner(self) -> S {
+        self.stream
     }
 }
 

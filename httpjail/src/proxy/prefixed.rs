@@ -13,18 +13,18 @@ use tokio::{
 };
 
 /// Gives `prefix` to its reader before what comes next on `stream`.
-pub(super) struct Prefixed {
+pub(super) struct Prefixed<S = TcpStream> {
     prefix: Bytes,
-    stream: TcpStream,
+    stream: S,
 }
 
-impl Prefixed {
-    pub(super) fn new(prefix: Bytes, stream: TcpStream) -> Self {
+impl<S> Prefixed<S> {
+    pub(super) fn new(prefix: Bytes, stream: S) -> Self {
         Self { prefix, stream }
     }
 }
 
-impl AsyncRead for Prefixed {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -43,7 +43,7 @@ impl AsyncRead for Prefixed {
     }
 }
 
-impl AsyncWrite for Prefixed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,26 +1,38 @@
 //! Serves HTTP/1 on a connection: every request is judged, once, by itself.
 
-use std::{convert::Infallible, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    convert::Infallible,
+    rc::Rc,
+    time::Duration,
+};
 
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
 
 use super::{
-    body::Answer,
+    body::{Answer, Content},
     coherence::{self, Incoherent},
+    connect,
     connection::Destination,
-    forward::forward,
+    forward::{Failure, forward},
+    headers,
+    interim::{Interim, Interposed},
     patience::{Watch, Watched},
+    prefixed::Prefixed,
     refuse,
+    stream::Stream,
+    turn::Turn,
+    websocket::{self, Handshake},
     worker::Worker,
 };
-use crate::policy::{Denial, Permitted};
+use crate::policy::{Authority, Denial, Permitted};
 
 const MAX_HEADERS: usize = 512;
 const MAX_BUFFER: usize = 512 * 1024;
@@ -34,6 +46,19 @@ struct Session {
     worker: Rc<Worker>,
     destination: Destination,
     watch: Rc<Watch>,
+    interim: Rc<Interim>,
+    /// The version of the last request.
+    version: Cell<Version>,
+    /// What the last answer has agreed to.
+    turn: RefCell<Option<Turn>>,
+}
+
+/// What becomes of a request that gets further.
+enum Next {
+    Forward(Permitted<Request<Incoming>>),
+    WebSocket(Permitted<Request<Incoming>>, Handshake),
+    /// A CONNECT's, whose inside is to come.
+    Tunnel,
 }
 
 /// Why a request gets no further.
@@ -55,11 +80,18 @@ pub(super) fn http() -> http1::Builder {
 /// Serves requests on `stream` until it ends.
 pub(super) async fn serve<S>(worker: Rc<Worker>, destination: Destination, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream + 'static,
 {
-    let watch = worker.patience.watch();
-    let mut stream = Watched::new(stream, Rc::clone(&watch));
-    let session = Rc::new(Session { worker, destination, watch });
+    let session = Rc::new(Session {
+        watch: worker.patience.watch(),
+        interim: Rc::default(),
+        worker,
+        destination,
+        version: Cell::default(),
+        turn: RefCell::default(),
+    });
+    let stream = Watched::new(stream, Rc::clone(&session.watch));
+    let mut stream = Interposed::new(stream, Rc::clone(&session.interim));
     let service = service_fn(|request| {
         let session = Rc::clone(&session);
         session.watch.suspend();
@@ -75,45 +107,95 @@ where
         () = session.watch.expired() => None,
     };
     let unread = connection.into_parts().read_buf;
-    match outcome {
-        Some(Ok(())) => {}
-        Some(Err(error)) => session.broken(&error, &unread),
-        None => return session.out_of_patience(&unread),
+    let mut stream = stream.into_inner().into_inner();
+    match (outcome, session.turn.take()) {
+        (Some(Ok(())), None) => linger(&mut stream).await,
+        (Some(Ok(())), Some(turn)) => {
+            let stream = Prefixed::new(unread, stream);
+            let turned = turn.carry_out(&session.worker, &session.destination, stream);
+            drop(session);
+            turned.await;
+        }
+        (_, Some(turn)) => turn.fall_through(&session.worker, &session.destination),
+        (Some(Err(error)), None) => {
+            session.broken(&error, &unread);
+            linger(&mut stream).await;
+        }
+        (None, None) => session.out_of_patience(&unread),
     }
-    linger(stream.get_mut()).await;
 }
 
 impl Session {
-    /// The permit, or why there is none; recorded either way.
-    fn judge(&self, request: Request<Incoming>) -> Result<Permitted<Request<Incoming>>, Refusal> {
+    /// What becomes of the request, or why it gets no further; recorded either way, but for a
+    /// CONNECT, whose inside is to come.
+    fn judge(&self, request: Request<Incoming>) -> Result<Next, Refusal> {
         let (parts, body) = request.into_parts();
-        if !body.is_end_stream() {
+        let has_body = !body.is_end_stream();
+        if has_body {
             self.watch.expect_body();
         }
-        let facts = coherence::facts(&self.destination, &parts).map_err(|cause| {
-            self.refused();
-            Refusal::Incoherent(cause)
-        })?;
+        self.version.set(parts.version);
+        let expects = has_body && headers::expects_continue(&parts.headers);
+        self.interim.begin(parts.version, expects);
+        if parts.method == Method::CONNECT {
+            let target = self.target(&parts, has_body).map_err(|cause| self.refused(cause))?;
+            self.turn.replace(Some(Turn::Connect(target)));
+            return Ok(Next::Tunnel);
+        }
+        let facts = coherence::facts(&self.destination, &parts);
+        let facts = facts.map_err(|cause| self.refused(cause))?;
+        // hyper leaves a note with the requests that want to change the protocol.
+        let may_turn = !parts.extensions.is_empty() && body.is_end_stream();
+        let handshake = may_turn.then(|| Handshake::of(&parts)).flatten();
         let request = Request::from_parts(parts, body);
-        self.worker.gate.judge(facts, request).map_err(Refusal::Denied)
+        let permitted = self.worker.gate.judge(facts, request).map_err(Refusal::Denied)?;
+        Ok(match handshake {
+            None => Next::Forward(permitted),
+            Some(handshake) => Next::WebSocket(permitted, handshake),
+        })
     }
 
-    async fn answer(
-        &self,
-        judged: Result<Permitted<Request<Incoming>>, Refusal>,
-    ) -> Response<Answer> {
-        let response = match judged {
-            Ok(permitted) => match forward(&self.worker.client, permitted, &self.watch).await {
-                Ok(response) => response,
-                Err(failure) => {
-                    tracing::debug!(error = %failure, "a permitted request failed");
-                    refuse::failed(&failure)
-                }
-            },
-            Err(Refusal::Incoherent(cause)) => refuse::incoherent(&cause),
-            Err(Refusal::Denied(denial)) => refuse::denied(denial),
+    fn target(&self, parts: &Parts, has_body: bool) -> Result<Authority, Incoherent> {
+        if has_body {
+            return Err(Incoherent::ConnectBody);
+        }
+        connect::target(&self.destination, parts)
+    }
+
+    async fn answer(&self, judged: Result<Next, Refusal>) -> Response<Answer> {
+        let answered = match judged {
+            Ok(Next::Forward(permitted)) => {
+                forward(&self.worker.client, permitted, &self.interim, &self.watch).await
+            }
+            Ok(Next::WebSocket(permitted, handshake)) => self.open(permitted, &handshake).await,
+            Ok(Next::Tunnel) => Ok(Response::new(Content::empty())),
+            Err(Refusal::Incoherent(cause)) => Ok(refuse::incoherent(&cause)),
+            Err(Refusal::Denied(denial)) => Ok(refuse::denied(denial)),
         };
+        let mut response = answered.unwrap_or_else(|failure| {
+            tracing::debug!(error = %failure, "a permitted request failed");
+            refuse::failed(&failure)
+        });
+        if self.version.get() == Version::HTTP_10 && !response.body().is_sized() {
+            // Keeps hyper from telling that the connection stays: its end is that of the body.
+            *response.version_mut() = Version::HTTP_10;
+        }
+        if self.interim.is_body_waiting() {
+            // Nobody has asked for the body, so whatever comes behind this answer is not read.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response.map(|content| Answer::new(content, Rc::clone(&self.watch)))
+    }
+
+    async fn open(
+        &self,
+        permitted: Permitted<Request<Incoming>>,
+        handshake: &Handshake,
+    ) -> Result<Response<Content>, Failure> {
+        let (response, agreed) =
+            websocket::open(&self.worker.client, permitted, handshake, &self.watch).await?;
+        self.turn.replace(agreed.map(Turn::WebSocket));
+        Ok(response)
     }
 
     /// The connection ended in an error. Bytes that are no request are a refusal, and so is a head
@@ -125,7 +207,7 @@ impl Session {
         tracing::debug!(%error, "a connection of the jail ended");
         let is_head = error.is_incomplete_message() || !self.watch.is_amid_body();
         if error.is_parse() || (is_head && begins_a_request(unread)) {
-            self.refused();
+            self.record_refusal();
         }
     }
 
@@ -133,12 +215,17 @@ impl Session {
     fn out_of_patience(&self, unread: &[u8]) {
         tracing::debug!("a connection was closed: no request came in time");
         if begins_a_request(unread) {
-            self.refused();
+            self.record_refusal();
         }
     }
 
+    fn refused(&self, cause: Incoherent) -> Refusal {
+        self.record_refusal();
+        Refusal::Incoherent(cause)
+    }
+
     /// Records what can't be judged as a request.
-    fn refused(&self) {
+    fn record_refusal(&self) {
         self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
     }
 }
@@ -149,7 +236,7 @@ fn begins_a_request(unread: &[u8]) -> bool {
 }
 
 /// Ends the connection on our side, and reads what the client still sends, for a while.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+pub(super) async fn linger<S: Stream>(stream: &mut S) {
     let end = async {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await

@@ -84,7 +84,19 @@ where
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Switched(origin.authority.host().clone()));
         }
-        Ok((response, Lease::new(Rc::clone(&self.pool), origin, sender)))
+        Ok((response, self.lease(origin, sender)))
+    }
+
+    pub(super) fn lease(&self, origin: Origin, sender: SendRequest<B>) -> Lease<B> {
+        Lease::new(Rc::clone(&self.pool), origin, sender)
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    pub(super) fn http(&self) -> &http1::Builder {
+        &self.http
     }
 
     async fn connect(&self, origin: &Origin) -> Result<SendRequest<B>, UpstreamError> {
@@ -109,7 +121,7 @@ where
     }
 }
 
-fn failed(origin: &Origin, source: hyper::Error) -> UpstreamError {
+pub(super) fn failed(origin: &Origin, source: hyper::Error) -> UpstreamError {
     UpstreamError::Http { host: origin.authority.host().clone(), source }
 }
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -13,6 +14,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one address may keep the next waiting (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(250);
+
+/// How long a connection is silent before the kernel asks whether the origin is still there, as the
+/// client's own kernel would without the jail.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
 
 /// A connection to an origin.
 pub(super) enum Connection {
@@ -108,6 +113,8 @@ async fn attempt(address: SocketAddr) -> Result<TcpStream, UpstreamError> {
     let failed = |source| UpstreamError::Connect { address, source };
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER);
+    SockRef::from(&stream).set_tcp_keepalive(&probes).map_err(failed)?;
     Ok(stream)
 }
 
@@ -138,5 +145,16 @@ mod tests {
         let found = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "1.1.1.2:1"]);
         let order = parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1", "[::3]:1"]);
         assert_eq!(interleave(found), order);
+    }
+
+    #[test]
+    fn silent_origins_are_probed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let stream = runtime.block_on(attempt(address)).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBE_AFTER);
     }
 }

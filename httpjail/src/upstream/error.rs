@@ -82,8 +82,8 @@ pub enum UpstreamError {
         #[source]
         source: hyper::Error,
     },
-    /// The origin changed the protocol though nobody asked for it.
-    #[error("get an answer from {0}: it switched protocols unasked")]
+    /// The origin changed the protocol unasked, or to another than was asked for.
+    #[error("get an answer from {0}: it switched to a protocol that nobody asked for")]
     Switched(Host),
 }
 

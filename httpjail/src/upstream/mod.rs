@@ -8,6 +8,7 @@ mod options;
 mod pool;
 mod ranges;
 mod resolve;
+mod switch;
 mod trust;
 
 pub(crate) use client::Client;
@@ -15,4 +16,5 @@ pub(crate) use dial::Route;
 pub use error::UpstreamError;
 pub use options::{Options, PrivateAccess};
 pub(crate) use pool::{Lease, Origin};
+pub(crate) use switch::Switch;
 pub use trust::{Trust, TrustError};

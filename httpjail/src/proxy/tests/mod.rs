@@ -1,11 +1,14 @@
 //! The proxy as a whole, between clients and origins on loopback.
 
 mod attempt;
+mod connect;
+mod events;
 mod forms;
 mod framing;
 mod hang;
 mod hello;
 mod hosts;
+mod interim;
 mod lab;
 mod limits;
 mod origin;
@@ -15,4 +18,6 @@ mod smuggling;
 mod streams;
 mod tls;
 mod unfinished;
+mod websocket;
+mod whole;
 mod wire;

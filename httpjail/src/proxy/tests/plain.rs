@@ -134,10 +134,15 @@ fn answer_once(request: &str) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn only_a_request_that_changes_nothing_is_sent_again() {
-    for (method, fields, times) in
-        [("GET", "", 2), ("POST", "Content-Length: 0\r\n", 1), ("DELETE", "", 1)]
-    {
+fn only_a_request_that_does_no_more_if_it_comes_twice_is_sent_again() {
+    for (method, fields, times) in [
+        ("GET", "", 2),
+        ("DELETE", "", 2),
+        ("PUT", "Content-Length: 0\r\n", 2),
+        ("POST", "Content-Length: 0\r\n", 1),
+        ("PATCH", "", 1),
+        ("SEARCH", "", 1),
+    ] {
         let lab = Lab::start(Setup::default());
         let origin = Origin::plain(answer_once);
         let mut client = lab.connect((A_TEST, origin.port()));

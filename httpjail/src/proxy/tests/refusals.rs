@@ -80,7 +80,11 @@ fn incoherent_requests_are_refused_before_the_rule() {
         ("GET / HTTP/1.1\r\nHost: a.test:1\r\n\r\n", 421),
         ("GET http://a.test/ HTTP/1.1\r\nHost: b.test\r\n\r\n", 400),
         ("OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n", 400),
-        ("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n", 501),
+        ("CONNECT a.test HTTP/1.1\r\nHost: a.test\r\n\r\n", 400),
+        ("CONNECT a.test:443 HTTP/1.1\r\n\r\n", 400),
+        ("CONNECT a.test:443 HTTP/1.1\r\nHost: b.test:443\r\n\r\n", 400),
+        ("CONNECT u@a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n", 400),
+        ("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\nContent-Length: 1\r\n\r\nx", 400),
     ] {
         let reply = lab.connect((A_TEST, origin.port())).ask(request);
         assert_eq!(reply.status, status, "{request}");

@@ -36,6 +36,21 @@ impl<S: Read + Write> Client<S> {
         Self { stream, unread: Vec::new() }
     }
 
+    /// Speaks TLS from here on, and trusts `root`.
+    pub(super) fn tls(
+        self,
+        root: &CertificateDer<'static>,
+        hello: Hello,
+    ) -> Client<StreamOwned<ClientConnection, S>> {
+        Client::new(StreamOwned::new(hello.connection(root), self.stream))
+    }
+
+    /// Asks for a tunnel to `target`, and gives the head of the answer.
+    pub(super) fn open_tunnel(&mut self, target: &str) -> String {
+        self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+        self.until(b"\r\n\r\n")
+    }
+
     pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self.stream.flush().unwrap();
@@ -119,15 +134,7 @@ impl Client<TcpStream> {
     pub(super) fn half_close(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
-
-    /// Speaks TLS from here on, and trusts `root`.
-    pub(super) fn tls(self, root: &CertificateDer<'static>, hello: Hello) -> TlsClient {
-        Client::new(StreamOwned::new(hello.connection(root), self.stream))
-    }
 }
-
-/// A client inside TLS.
-pub(super) type TlsClient = Client<StreamOwned<ClientConnection, TcpStream>>;
 
 /// What the ClientHello says.
 pub(super) struct Hello {

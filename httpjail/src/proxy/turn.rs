@@ -1,0 +1,60 @@
+//! What a connection turns into when its HTTP has ended in an agreement.
+
+use std::{pin::Pin, rc::Rc};
+
+use super::{
+    connection::{Destination, dispatch},
+    stream::{Boxed, Stream},
+    tunnel::{self, Tally},
+    websocket::Agreed,
+    worker::Worker,
+};
+use crate::policy::Authority;
+
+/// What the last answer on a connection has agreed to.
+pub(super) enum Turn {
+    /// A CONNECT's target: what follows is judged anew.
+    Connect(Authority),
+    /// A WebSocket: what follows is opaque.
+    WebSocket(Agreed),
+}
+
+impl Turn {
+    /// Serves what follows on `stream`. Boxed, as few connections come to this, and as a tunnel's
+    /// inside is served like a connection.
+    pub(super) fn carry_out<S: Stream + 'static>(
+        self,
+        worker: &Rc<Worker>,
+        destination: &Destination,
+        stream: S,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        match self {
+            Self::Connect(target) => {
+                let inside = destination.connected_to(target, &*worker.names);
+                let stream: Boxed = Box::new(stream);
+                Box::pin(dispatch(Rc::clone(worker), inside, stream))
+            }
+            Self::WebSocket(agreed) => Box::pin(relay(agreed, stream)),
+        }
+    }
+
+    /// The connection ended before anything could follow.
+    pub(super) fn fall_through(self, worker: &Worker, destination: &Destination) {
+        match self {
+            Self::Connect(target) => {
+                let inside = destination.connected_to(target, &*worker.names);
+                worker.recorder.refused_flow("TCP", &inside.authority);
+            }
+            // It was recorded when it was judged.
+            Self::WebSocket(_) => {}
+        }
+    }
+}
+
+async fn relay<S: Stream>(mut agreed: Agreed, mut stream: S) {
+    let tally = tunnel::join(&mut stream, &mut agreed.origin, agreed.left).await;
+    let Tally { to_origin, to_client, end } = tally;
+    tracing::debug!(to_origin, to_client, %end, "a WebSocket ended");
+    drop(agreed);
+    super::serve::linger(&mut stream).await;
+}
