@@ -3,7 +3,7 @@
 
 pub use crate::dns::fuzz::dns_message;
 pub use crate::policy::fuzz::authority;
-pub use crate::proxy::fuzz::{client_hello, sniff};
+pub use crate::proxy::fuzz::{client_hello, http2_frames, sniff};
 pub use crate::rules::fuzz::rule_result;
 
 #[cfg(test)]
@@ -14,10 +14,11 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 5] = [
+    const TARGETS: [(&str, Target); 6] = [
         ("authority", authority),
         ("client_hello", client_hello),
         ("dns_message", dns_message),
+        ("http2_frames", http2_frames),
         ("rule_result", rule_result),
         ("sniff", sniff),
     ];

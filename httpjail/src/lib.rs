@@ -2,8 +2,8 @@
 //!
 //! The library holds everything; the binary only calls [`cli::main`]. `ARCHITECTURE.md` draws
 //! the layers; the dependency direction is
-//! `cli → session → {backend, proxy, dns, rules, record, tls, upstream} → policy`, and nothing
-//! on the proxy's side knows the backend, nor the other way round: they meet in [`session`].
+//! `cli → session → {backend, proxy, dns, rules, record, tls, upstream} → {policy, streams}`, and
+//! nothing on the proxy's side knows the backend, nor the other way round: they meet in [`session`].
 
 pub mod backend;
 pub mod cli;
@@ -15,5 +15,6 @@ pub mod proxy;
 pub mod record;
 pub mod rules;
 pub mod session;
+mod streams;
 pub mod tls;
 pub mod upstream;

@@ -87,7 +87,7 @@ fn denies_everything_without_a_rule() {
     let a = lab.origin("a.test");
     assert_eq!(status(&lab.outside(), &["https://a.test/"]), "200");
     let denied = lab.jail().run(["curl", "-sS", "-i", "https://a.test/"]).exits(0);
-    assert!(denied.stdout.starts_with("HTTP/1.1 403"), "{denied:?}");
+    assert!(denied.stdout.starts_with("HTTP/2 403"), "{denied:?}");
     assert!(denied.stdout.to_ascii_lowercase().contains("content-type: text/plain"));
     assert!(denied.stdout.contains("Request blocked by httpjail"));
     assert_eq!(a.seen().len(), 1);

@@ -25,6 +25,7 @@ enum Target {
     Authority,
     ClientHello,
     DnsMessage,
+    Http2Frames,
     RuleResult,
     Sniff,
 }
@@ -35,6 +36,7 @@ impl Target {
             Self::Authority => "authority",
             Self::ClientHello => "client_hello",
             Self::DnsMessage => "dns_message",
+            Self::Http2Frames => "http2_frames",
             Self::RuleResult => "rule_result",
             Self::Sniff => "sniff",
         }

@@ -15,8 +15,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("rules", &["policy"]),
     ("dns", &["policy", "record"]),
     ("tls", &["policy"]),
-    ("upstream", &["policy"]),
-    ("proxy", &["policy", "record", "tls", "upstream"]),
+    ("streams", &[]),
+    ("upstream", &["policy", "streams"]),
+    ("proxy", &["policy", "record", "streams", "tls", "upstream"]),
 ];
 
 /// Crates that are named in one place only, so that each could be replaced there.

@@ -9,28 +9,17 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use super::{interim::Go, patience::Watch};
-use crate::upstream::Lease;
-
-type Polled<E = hyper::Error> = Poll<Option<Result<Frame<Bytes>, E>>>;
-
-/// Why a request's body broke off.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
-    /// The client broke off.
-    #[error(transparent)]
-    Client(#[from] hyper::Error),
-    /// The origin has answered without asking for it.
-    #[error("the origin wants no body")]
-    Unwanted,
-}
+use crate::{
+    streams::{Arriving, BodyError, Polled},
+    upstream::Lease,
+};
 
 /// A request's body on its way upstream, cut where the limit is.
 pub(super) struct Outgoing {
     /// `None` where there never was one.
-    body: Option<Incoming>,
+    body: Option<Arriving>,
     left: Option<u64>,
     /// To be told when all of it was read.
     watch: Option<Rc<Watch>>,
@@ -45,10 +34,14 @@ pub(super) struct Sending(Option<Weak<()>>);
 
 impl Outgoing {
     /// `body`, of which at most `left` bytes are sent.
-    pub(super) fn new(body: Incoming, left: Option<u64>, watch: &Rc<Watch>) -> (Self, Sending) {
+    pub(super) fn new(
+        body: Arriving,
+        left: Option<u64>,
+        watch: Option<&Rc<Watch>>,
+    ) -> (Self, Sending) {
         let underway = (!body.is_end_stream()).then(|| Rc::new(()));
         let sending = Sending(underway.as_ref().map(Rc::downgrade));
-        let watch = underway.is_some().then(|| Rc::clone(watch));
+        let watch = watch.filter(|_| underway.is_some()).cloned();
         (Self { body: Some(body), left, watch, go: None, _underway: underway }, sending)
     }
 
@@ -71,9 +64,9 @@ impl Sending {
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<Broken> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         if self.left == Some(0) {
             return Poll::Ready(None);
         }
@@ -81,7 +74,7 @@ impl Body for Outgoing {
             let goes = ready!(go.as_mut().poll(cx));
             self.go = None;
             if !goes {
-                return Poll::Ready(Some(Err(Broken::Unwanted)));
+                return Poll::Ready(Some(Err(BodyError::Unwanted)));
             }
         }
         let Some(body) = &mut self.body else {
@@ -94,7 +87,7 @@ impl Body for Outgoing {
             watch.end_body();
         }
         let (Some(Ok(frame)), Some(left)) = (&frame, self.left) else {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Broken::Client)));
+            return Poll::Ready(frame);
         };
         // Trailers are beyond what was counted.
         let Some(data) = frame.data_ref() else {
@@ -106,11 +99,11 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == Some(0) || self.body.as_ref().is_none_or(Incoming::is_end_stream)
+        self.left == Some(0) || self.body.as_ref().is_none_or(Arriving::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Arriving::size_hint)
     }
 }
 
@@ -139,12 +132,12 @@ impl Content {
 
 /// An origin's body, and the connection that it comes over.
 pub(super) struct Relay {
-    body: Incoming,
+    body: Arriving,
     lease: Option<(Lease<Outgoing>, Sending)>,
 }
 
 impl Relay {
-    pub(super) fn new(body: Incoming, lease: Lease<Outgoing>, sending: Sending) -> Self {
+    pub(super) fn new(body: Arriving, lease: Lease<Outgoing>, sending: Sending) -> Self {
         let mut relay = Self { body, lease: Some((lease, sending)) };
         relay.release_at_end();
         relay
@@ -195,26 +188,43 @@ impl Drop for Answer {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        match &mut self.content {
-            Content::Text(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
-            Content::Relayed(relay) => relay.poll_frame(cx),
+        Pin::new(&mut self.content).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        match &mut *self {
+            Self::Text(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
+            Self::Relayed(relay) => relay.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Text(text) => text.is_end_stream(),
-            Content::Relayed(relay) => relay.body.is_end_stream(),
+        match self {
+            Self::Text(text) => text.is_end_stream(),
+            Self::Relayed(relay) => relay.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Text(text) => text.size_hint(),
-            Content::Relayed(relay) => relay.body.size_hint(),
+        match self {
+            Self::Text(text) => text.size_hint(),
+            Self::Relayed(relay) => relay.body.size_hint(),
         }
     }
 }

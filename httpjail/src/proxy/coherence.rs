@@ -19,6 +19,8 @@ pub(super) enum Incoherent {
     Scheme,
     #[error("an HTTP/1.1 request needs exactly one Host header")]
     HostCount,
+    #[error("an HTTP/2 request needs :authority or one Host header")]
+    NoAuthority,
     #[error("{0}")]
     Authority(#[from] AuthorityError),
     #[error("the Host header differs from the URL")]
@@ -37,6 +39,7 @@ impl Incoherent {
             | Self::Target
             | Self::Scheme
             | Self::HostCount
+            | Self::NoAuthority
             | Self::Authority(_)
             | Self::HostDiffersFromUrl => StatusCode::BAD_REQUEST,
         }
@@ -65,6 +68,9 @@ pub(super) fn facts(destination: &Destination, parts: &Parts) -> Result<RequestF
 }
 
 fn authority(destination: &Destination, parts: &Parts) -> Result<Authority, Incoherent> {
+    if parts.version == Version::HTTP_2 {
+        return http2_authority(destination, parts);
+    }
     let host = host_header(&parts.headers, parts.version)?;
     match (parts.uri.scheme_str(), parts.uri.authority()) {
         (None, None) => origin_form(destination, host),
@@ -83,6 +89,28 @@ fn authority(destination: &Destination, parts: &Parts) -> Result<Authority, Inco
         }
         _ => Err(Incoherent::Target),
     }
+}
+
+/// HTTP/2: `:authority`, or Host in its place (RFC 9113, 8.3.1); the port is the connection's.
+fn http2_authority(destination: &Destination, parts: &Parts) -> Result<Authority, Incoherent> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next().map(parse).transpose()?;
+    if hosts.next().is_some() {
+        return Err(Incoherent::HostCount);
+    }
+    let Some(named) = parts.uri.authority() else {
+        return agree(destination, host.ok_or(Incoherent::NoAuthority)?);
+    };
+    if parts.uri.scheme_str() != Some(destination.scheme.as_str()) {
+        return Err(Incoherent::Scheme);
+    }
+    let named = HostPort::parse(named.as_str())?;
+    if let Some(host) = host
+        && with_port(host, destination.scheme) != with_port(named.clone(), destination.scheme)
+    {
+        return Err(Incoherent::HostDiffersFromUrl);
+    }
+    agree(destination, named)
 }
 
 /// `GET /path`: the host is the header's, the port that of the connection.
@@ -247,6 +275,40 @@ mod tests {
         ] {
             assert_eq!(read(&destination, target, hosts), refusal, "{target} {hosts:?}");
         }
+    }
+
+    #[test]
+    fn http_2_names_its_host_in_the_target_or_the_header() {
+        let read = |scheme, target: &str, hosts: &[&str]| {
+            let mut request = Request::builder().version(Version::HTTP_2).uri(target);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            facts(&destination(scheme, "a.test", 8443), &parts).map(|facts| facts.url())
+        };
+        for (target, hosts, url) in [
+            ("https://a.test:8443/p?q", &[][..], Ok("https://a.test:8443/p?q")),
+            ("https://A.test/p", &[], Ok("https://a.test:8443/p")),
+            ("https://a.test/p", &["A.TEST."], Ok("https://a.test:8443/p")),
+            ("/p", &["a.test"], Ok("https://a.test:8443/p")),
+            ("/p", &[], Err(Incoherent::NoAuthority)),
+            ("/p", &["a.test", "a.test"], Err(Incoherent::HostCount)),
+            ("/p", &["b.test"], Err(Incoherent::Misdirected)),
+            ("https://b.test/p", &[], Err(Incoherent::Misdirected)),
+            ("https://a.test:443/p", &[], Err(Incoherent::Misdirected)),
+            ("https://a.test/p", &["b.test"], Err(Incoherent::HostDiffersFromUrl)),
+            ("https://b.test/p", &["a.test"], Err(Incoherent::HostDiffersFromUrl)),
+            ("http://a.test/p", &[], Err(Incoherent::Scheme)),
+            ("ftp://a.test/p", &[], Err(Incoherent::Scheme)),
+            ("https://u@a.test/p", &[], Err(Incoherent::Authority(AuthorityError::UserInfo))),
+        ] {
+            let url = url.map(str::to_owned);
+            assert_eq!(read(Scheme::Https, target, hosts), url, "{target} {hosts:?}");
+        }
+        let plain = read(Scheme::Http, "http://b.test:8443/p", &[]);
+        assert_eq!(plain.as_deref(), Ok("http://b.test:8443/p"));
+        assert_eq!(read(Scheme::Http, "http://b.test:80/", &[]), Err(Incoherent::Misdirected));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use super::{
-    Flow, SyntheticNames, intercept,
+    Flow, SyntheticNames, http2, intercept,
     listener::Downstream,
     prefixed::Prefixed,
     serve,
@@ -110,7 +110,11 @@ where
         (Protocol::Tls, stream) => {
             match intercept::accept(&worker, &destination.authority, stream).await {
                 Ok((stream, host)) => {
-                    serve::serve(worker, destination.inside_tls(host), stream).await;
+                    let destination = destination.inside_tls(host);
+                    match stream.get_ref().1.alpn_protocol() {
+                        Some(b"h2") => http2::serve(worker, destination, stream).await,
+                        _ => serve::serve(worker, destination, stream).await,
+                    }
                 }
                 Err(failure) => {
                     tracing::debug!(error = %failure.error, "a TLS handshake failed");
@@ -118,7 +122,7 @@ where
                 }
             }
         }
-        (Protocol::Http2, _) => worker.recorder.refused_flow("HTTP", &destination.authority),
+        (Protocol::Http2, stream) => http2::serve(worker, destination, stream).await,
         (Protocol::Opaque | Protocol::NeedMore, _) => {
             worker.recorder.refused_flow("TCP", &destination.authority);
         }

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use super::{
     body::{Content, Outgoing, Relay},
@@ -15,7 +14,8 @@ use super::{
 };
 use crate::{
     policy::Permitted,
-    upstream::{Client, Origin, UpstreamError},
+    streams::Arriving,
+    upstream::{Client, Origin, Speaks, UpstreamError},
 };
 
 /// Why a permitted request was not carried out.
@@ -41,17 +41,23 @@ pub(super) enum TooLarge {
 /// A permitted request, written anew.
 pub(super) struct Prepared {
     pub(super) origin: Origin,
-    pub(super) request: Request<Incoming>,
+    /// What the client speaks.
+    speaks: Speaks,
+    pub(super) request: Request<Arriving>,
     /// How many bytes may follow the head.
     pub(super) left: Option<u64>,
 }
 
 /// Writes the request anew; `add` sets further headers.
 pub(super) fn prepare(
-    permitted: Permitted<Request<Incoming>>,
+    permitted: Permitted<Request<Arriving>>,
     add: impl FnOnce(&mut HeaderMap),
 ) -> Result<Prepared, Failure> {
     let (facts, limits, mut request) = permitted.into_parts();
+    let speaks = match request.version() {
+        Version::HTTP_2 => Speaks::Http2,
+        _ => Speaks::Http1,
+    };
     *request.version_mut() = Version::HTTP_11;
     if request.uri().authority().is_some() {
         *request.uri_mut() = origin_form(request.uri());
@@ -61,28 +67,39 @@ pub(super) fn prepare(
     add(request.headers_mut());
     let left = limits.max_tx_bytes.map(|limit| body_allowance(&request, limit)).transpose()?;
     let origin = Origin { scheme: facts.scheme, authority: facts.authority };
-    Ok(Prepared { origin, request, left })
+    Ok(Prepared { origin, speaks, request, left })
 }
 
-/// Sends the request to its origin and gives back the origin's answer. What precedes the answer
-/// goes by `interim`.
+/// What a request's connection of HTTP/1 must know of it; a stream of HTTP/2 needs neither.
+pub(super) struct Hop<'a> {
+    /// By which goes what precedes the answer.
+    pub(super) interim: &'a Interim,
+    /// To be told when the body was read.
+    pub(super) watch: &'a Rc<Watch>,
+}
+
+/// Sends the request to its origin and gives back the origin's answer.
 pub(super) async fn forward(
     client: &Client<Outgoing>,
-    permitted: Permitted<Request<Incoming>>,
-    interim: &Interim,
-    watch: &Rc<Watch>,
+    permitted: Permitted<Request<Arriving>>,
+    hop: Option<Hop<'_>>,
 ) -> Result<Response<Content>, Failure> {
-    let waits = interim.is_body_waiting();
-    let Prepared { origin, mut request, left } = prepare(permitted, |headers| {
+    let interim = hop.as_ref().map(|hop| hop.interim);
+    let waits = interim.is_some_and(Interim::is_body_waiting);
+    let Prepared { origin, speaks, mut request, left } = prepare(permitted, |headers| {
         if waits {
             headers::expect_continue(headers);
         }
     })?;
-    let go = interim.listen(&mut request);
+    let go = interim.and_then(|interim| interim.listen(&mut request));
     let (parts, body) = request.into_parts();
-    let (body, sending) = Outgoing::new(body, left, watch);
+    let (body, sending) = Outgoing::new(body, left, hop.as_ref().map(|hop| hop.watch));
     let request = Request::from_parts(parts, body.once(go));
-    let (response, lease) = interim.pass_on_until(client.send(origin, request, copy)).await?;
+    let answer = client.send(origin, request, copy, speaks);
+    let (response, lease) = match interim {
+        Some(interim) => interim.pass_on_until(answer).await?,
+        None => answer.await?,
+    };
 
     let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease, sending)));
     *response.version_mut() = Version::HTTP_11;
@@ -109,7 +126,7 @@ fn origin_form(uri: &Uri) -> Uri {
 }
 
 /// How many bytes of the body may follow the head. A body of known length must fit.
-fn body_allowance(request: &Request<Incoming>, limit: u64) -> Result<u64, Failure> {
+fn body_allowance(request: &Request<Arriving>, limit: u64) -> Result<u64, Failure> {
     let length = request.body().size_hint().exact();
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let method = request.method().as_str();

@@ -1,8 +1,16 @@
 //! What the proxy's own parsers promise for any bytes.
 
+use std::{
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+
 use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    frames::Scanner,
     intercept::asked_for,
     sniff::{self, Protocol},
 };
@@ -66,4 +74,74 @@ fn hear(bytes: &[u8], size: usize) -> Heard {
         }
     }
     Heard::More
+}
+
+/// Holds the count of requests in `bytes`, which follow a preface of HTTP/2, to be the same however
+/// they are cut, and the library to hand out none that isn't counted.
+pub fn http2_frames(bytes: &[u8]) {
+    let bytes = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes].concat();
+    let count = |size| {
+        let mut scanner = Scanner::new();
+        bytes.chunks(size).for_each(|piece| scanner.read(piece));
+        (scanner.whole(), scanner.has_begun_another())
+    };
+    let whole = count(bytes.len());
+    for size in [1, 7, 1 + bytes.len() / 3] {
+        assert_eq!(count(size), whole, "in pieces of {size}");
+    }
+    let taken = requests(Said(&bytes));
+    assert!(taken <= whole.0, "{taken} requests, and only {} counted", whole.0);
+}
+
+/// How many requests the library hands out.
+fn requests(said: Said<'_>) -> u64 {
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(mut connection)) = pin!(h2::server::handshake(said)).poll(&mut context)
+    else {
+        return 0;
+    };
+    let mut count = 0;
+    let mut held = Vec::new();
+    while let Poll::Ready(Some(Ok(request))) = connection.poll_accept(&mut context) {
+        count += 1;
+        held.push(request);
+    }
+    count
+}
+
+/// A client that has said all this, and now waits.
+struct Said<'a>(&'a [u8]);
+
+impl AsyncRead for Said<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.0.is_empty() {
+            return Poll::Pending;
+        }
+        let (now, rest) = self.0.split_at(self.0.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.0 = rest;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Said<'_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }

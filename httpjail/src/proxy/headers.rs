@@ -27,6 +27,20 @@ pub(super) fn prepare_request(
     set_framing(headers, length);
 }
 
+/// Joins what HTTP/2 lets a client cut a cookie into (RFC 9113, 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) {
+        let mut whole = first.as_bytes().to_vec();
+        for crumb in std::iter::once(second).chain(crumbs) {
+            whole.extend_from_slice(b"; ");
+            whole.extend_from_slice(crumb.as_bytes());
+        }
+        let whole = HeaderValue::from_bytes(&whole).expect("legal values make a legal value");
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
 /// Makes response headers fit to be passed on to the jailed program.
 pub(super) fn prepare_response(headers: &mut HeaderMap) {
     strip(headers, is_response_hop);
@@ -138,6 +152,7 @@ fn set_framing(headers: &mut HeaderMap, length: Option<u64>) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         None => {
+            headers.remove(header::CONTENT_LENGTH);
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
@@ -192,6 +207,16 @@ mod tests {
         let expected =
             headers(&[("host", "a.test"), ("trailer", "x"), ("cookie", "a"), ("cookie", "b")]);
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn crumbs_make_one_cookie() {
+        let mut crumbs = headers(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2; c=3")]);
+        join_cookies(&mut crumbs);
+        assert_eq!(crumbs, headers(&[("cookie", "a=1; b=2; c=3"), ("x", "y")]));
+        let mut whole = headers(&[("cookie", "a=1")]);
+        join_cookies(&mut whole);
+        assert_eq!(whole, headers(&[("cookie", "a=1")]));
     }
 
     #[test]

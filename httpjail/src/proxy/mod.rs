@@ -8,9 +8,11 @@ mod connect;
 mod connection;
 mod flow;
 mod forward;
+mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod headers;
+mod http2;
 mod intercept;
 mod interim;
 mod listener;

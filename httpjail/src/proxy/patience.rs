@@ -36,6 +36,8 @@ pub(super) struct Watch {
     patience: Rc<Patience>,
     waiting: Cell<Waiting>,
     expired: Notify,
+    /// How many requests of HTTP/2 are under way.
+    streams: Cell<usize>,
     body: Cell<Body>,
     /// The last bytes that came.
     tail: Cell<[u8; 3]>,
@@ -84,6 +86,7 @@ impl Patience {
             patience: Rc::clone(self),
             waiting,
             expired: Notify::new(),
+            streams: Cell::new(0),
             body: Cell::new(Body::None),
             tail: Cell::default(),
         });
@@ -114,9 +117,27 @@ impl Watch {
             let [_, first, second] = self.tail.get();
             self.tail.set([first, second, *byte]);
         }
+        self.begin_head();
+    }
+
+    /// Some of a request's head has come.
+    pub(super) fn begin_head(&self) {
         if let Waiting::Idle(_) = self.waiting.get() {
             self.waiting.set(Waiting::Head(self.patience.now.get()));
         }
+    }
+
+    /// A whole request head has come on a stream, one of several perhaps. What follows takes its
+    /// time, until what is given back is dropped.
+    pub(super) fn open_stream(self: &Rc<Self>) -> Busy {
+        self.waiting.set(Waiting::Nothing);
+        self.streams.set(self.streams.get() + 1);
+        Busy(Rc::clone(self))
+    }
+
+    /// Nothing is under way, and nothing has come of the next request.
+    pub(super) fn await_request(&self) {
+        self.waiting.set(Waiting::Idle(self.patience.now.get()));
     }
 
     /// A whole request head has come: what follows takes its time.
@@ -160,6 +181,19 @@ impl Watch {
         };
         if expired {
             self.expired.notify_one();
+        }
+    }
+}
+
+/// A stream whose request is under way. When the last one ends, the client's turn has come.
+pub(super) struct Busy(Rc<Watch>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let left = self.0.streams.get() - 1;
+        self.0.streams.set(left);
+        if left == 0 {
+            self.0.await_request();
         }
     }
 }

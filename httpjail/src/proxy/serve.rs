@@ -9,7 +9,7 @@ use std::{
 
 use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body::Body;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -21,7 +21,7 @@ use super::{
     coherence::{self, Incoherent},
     connect,
     connection::Destination,
-    forward::{Failure, forward},
+    forward::{Failure, Hop, forward},
     headers,
     interim::{Interim, Interposed},
     patience::{Watch, Watched},
@@ -32,7 +32,10 @@ use super::{
     websocket::{self, Handshake},
     worker::Worker,
 };
-use crate::policy::{Authority, Denial, Permitted};
+use crate::{
+    policy::{Authority, Denial, Permitted},
+    streams::Arriving,
+};
 
 const MAX_HEADERS: usize = 512;
 const MAX_BUFFER: usize = 512 * 1024;
@@ -55,14 +58,14 @@ struct Session {
 
 /// What becomes of a request that gets further.
 enum Next {
-    Forward(Permitted<Request<Incoming>>),
-    WebSocket(Permitted<Request<Incoming>>, Handshake),
+    Forward(Permitted<Request<Arriving>>),
+    WebSocket(Permitted<Request<Arriving>>, Handshake),
     /// A CONNECT's, whose inside is to come.
     Tunnel,
 }
 
 /// Why a request gets no further.
-enum Refusal {
+pub(super) enum Refusal {
     /// It contradicts itself.
     Incoherent(Incoherent),
     /// The rule said no.
@@ -97,7 +100,7 @@ where
         session.watch.suspend();
         // Here and not in the future, which hyper drops unpolled when the client is gone: whoever
         // sends a request and closes at once has its record, too.
-        let judged = session.judge(request);
+        let judged = session.judge(request.map(Arriving::Http1));
         async move { Ok::<_, Infallible>(session.answer(judged).await) }
     });
     let mut connection = session.worker.http.serve_connection(TokioIo::new(&mut stream), service);
@@ -128,7 +131,7 @@ where
 impl Session {
     /// What becomes of the request, or why it gets no further; recorded either way, but for a
     /// CONNECT, whose inside is to come.
-    fn judge(&self, request: Request<Incoming>) -> Result<Next, Refusal> {
+    fn judge(&self, request: Request<Arriving>) -> Result<Next, Refusal> {
         let (parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         if has_body {
@@ -164,9 +167,7 @@ impl Session {
 
     async fn answer(&self, judged: Result<Next, Refusal>) -> Response<Answer> {
         let answered = match judged {
-            Ok(Next::Forward(permitted)) => {
-                forward(&self.worker.client, permitted, &self.interim, &self.watch).await
-            }
+            Ok(Next::Forward(permitted)) => self.forward(permitted).await,
             Ok(Next::WebSocket(permitted, handshake)) => self.open(permitted, &handshake).await,
             Ok(Next::Tunnel) => Ok(Response::new(Content::empty())),
             Err(Refusal::Incoherent(cause)) => Ok(refuse::incoherent(&cause)),
@@ -187,9 +188,17 @@ impl Session {
         response.map(|content| Answer::new(content, Rc::clone(&self.watch)))
     }
 
+    async fn forward(
+        &self,
+        permitted: Permitted<Request<Arriving>>,
+    ) -> Result<Response<Content>, Failure> {
+        let hop = Hop { interim: &self.interim, watch: &self.watch };
+        forward(&self.worker.client, permitted, Some(hop)).await
+    }
+
     async fn open(
         &self,
-        permitted: Permitted<Request<Incoming>>,
+        permitted: Permitted<Request<Arriving>>,
         handshake: &Handshake,
     ) -> Result<Response<Content>, Failure> {
         let (response, agreed) =

@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header, request::Parts,
 };
-use hyper::{body::Incoming, upgrade::Upgraded};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     policy::Permitted,
+    streams::Arriving,
     upstream::{Client, Switch, UpstreamError},
 };
 
@@ -76,14 +77,14 @@ impl Handshake {
 /// agree.
 pub(super) async fn open(
     client: &Client<Outgoing>,
-    permitted: Permitted<Request<Incoming>>,
+    permitted: Permitted<Request<Arriving>>,
     handshake: &Handshake,
     watch: &Rc<Watch>,
 ) -> Result<(Response<Content>, Option<Agreed>), Failure> {
-    let Prepared { origin, request, left } = prepare(permitted, ask)?;
+    let Prepared { origin, request, left, .. } = prepare(permitted, ask)?;
     let host = origin.authority.host().clone();
     let (parts, body) = request.into_parts();
-    let (body, sending) = Outgoing::new(body, left, watch);
+    let (body, sending) = Outgoing::new(body, left, Some(watch));
     match client.switch(origin, Request::from_parts(parts, body)).await? {
         Switch::Declined(response, lease) => {
             let mut response =

@@ -62,7 +62,7 @@ impl Leaves {
             .with_cert_resolver(Arc::new(leaf));
         // Clients ask for the dearest suite first; without AES in hardware they know better.
         config.ignore_client_order = aes_in_hardware();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Stateless tickets resume on every thread; a ticket is bound to its server name.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::clone(self.authority.ticketer());

@@ -7,7 +7,9 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Options, Origin, Trust, TrustError, UpstreamError, bulk::Bulk, resolve::Resolver};
+use super::{
+    Options, Origin, Trust, TrustError, UpstreamError, bulk::Bulk, resolve::Resolver, trust::Offer,
+};
 use crate::policy::{Host, Scheme};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,8 +43,12 @@ impl Route {
         Ok(Self { resolver: Resolver::new(options, own), trust })
     }
 
-    /// Connects to `origin`.
-    pub(super) async fn dial(&self, origin: &Origin) -> Result<Connection, UpstreamError> {
+    /// Connects to `origin`, and offers it these versions of HTTP, if by TLS.
+    pub(super) async fn dial(
+        &self,
+        origin: &Origin,
+        offer: Offer,
+    ) -> Result<Connection, UpstreamError> {
         let host = origin.authority.host();
         let addresses = self.resolver.resolve(&origin.authority).await?;
         let stream = timeout(CONNECT_TIMEOUT, connect(host, addresses))
@@ -50,13 +56,13 @@ impl Route {
             .map_err(|_| UpstreamError::ConnectTimeout(host.clone()))??;
         match origin.scheme {
             Scheme::Http => Ok(Connection::Plain(stream)),
-            Scheme::Https => self.handshake(host, stream).await,
+            Scheme::Https => self.handshake(host, stream, offer).await,
         }
     }
 
     /// Reads the roots, unless that was done, so that a dial soon after needn't wait for it.
     pub(super) async fn read_roots(&self) {
-        if let Err(error) = self.trust.client_config().await {
+        if let Err(error) = self.trust.client_config(Offer::Http1).await {
             // The dial will say so again, to somebody who wants to know.
             tracing::debug!(%error, "the roots were not read ahead");
         }
@@ -67,8 +73,13 @@ impl Route {
         self.trust.is_ready()
     }
 
-    async fn handshake(&self, host: &Host, stream: TcpStream) -> Result<Connection, UpstreamError> {
-        let connector = TlsConnector::from(self.trust.client_config().await?);
+    async fn handshake(
+        &self,
+        host: &Host,
+        stream: TcpStream,
+        offer: Offer,
+    ) -> Result<Connection, UpstreamError> {
+        let connector = TlsConnector::from(self.trust.client_config(offer).await?);
         let failed = |source| UpstreamError::Tls { host: host.clone(), source };
         let name = server_name(host).map_err(failed)?;
         let stream = timeout(TLS_TIMEOUT, connector.connect(name, Bulk::new(stream)))

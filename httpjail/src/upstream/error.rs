@@ -6,6 +6,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use rustls::AlertDescription;
+
 use super::{TrustError, ranges::Special};
 use crate::policy::Host;
 
@@ -82,12 +84,34 @@ pub enum UpstreamError {
         #[source]
         source: hyper::Error,
     },
+    /// The same over HTTP/2.
+    #[error("get an answer from {host}")]
+    Http2 {
+        /// Who was asked.
+        host: Host,
+        /// The HTTP library's error.
+        #[source]
+        source: h2::Error,
+    },
+    /// The origin has not acted on the request, and it can't be sent again from here.
+    #[error("get an answer from {0}: it has refused the request unread")]
+    Unprocessed(Host),
     /// The origin changed the protocol unasked, or to another than was asked for.
     #[error("get an answer from {0}: it switched to a protocol that nobody asked for")]
     Switched(Host),
 }
 
 impl UpstreamError {
+    /// Whether the origin found no version of HTTP among those that it was offered.
+    pub(super) fn is_about_the_offer(&self) -> bool {
+        let Self::Tls { source, .. } = self else {
+            return false;
+        };
+        let error = source.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        let refused = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+        error == Some(&refused)
+    }
+
     /// The error and its causes in one line, without repetition.
     pub(crate) fn in_one_line(&self) -> String {
         let mut line = self.to_string();

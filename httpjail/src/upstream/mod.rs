@@ -4,6 +4,7 @@ mod bulk;
 mod client;
 mod dial;
 mod error;
+mod http2;
 mod options;
 mod pool;
 mod ranges;
@@ -11,7 +12,7 @@ mod resolve;
 mod switch;
 mod trust;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Speaks};
 pub(crate) use dial::Route;
 pub use error::UpstreamError;
 pub use options::{Options, PrivateAccess};

@@ -9,6 +9,7 @@ use std::{
 
 use hyper::client::conn::http1::SendRequest;
 
+use super::http2::Place;
 use crate::policy::{Authority, Scheme};
 
 /// Below the 75 s after which common servers close: a connection is seldom closed just as it is
@@ -81,21 +82,32 @@ impl<B> Pool<B> {
     }
 }
 
-/// A connection whose answer is still being read. Dropped, the connection is closed; only
-/// [`Lease::finish`] keeps it for the next request.
-pub(crate) struct Lease<B> {
+/// A connection whose answer is still being read. Dropped, the connection is closed, or over
+/// HTTP/2 the stream; only [`Lease::finish`] keeps it for the next request.
+pub(crate) enum Lease<B> {
+    /// The whole connection.
+    Http1(Loan<B>),
+    /// One of many places on it.
+    Http2(Place),
+}
+
+/// A connection out of the pool.
+pub(crate) struct Loan<B> {
     pool: Rc<Pool<B>>,
     origin: Origin,
     sender: SendRequest<B>,
 }
 
 impl<B> Lease<B> {
-    pub(super) fn new(pool: Rc<Pool<B>>, origin: Origin, sender: SendRequest<B>) -> Self {
-        Self { pool, origin, sender }
+    pub(super) fn of_connection(pool: Rc<Pool<B>>, origin: Origin, sender: SendRequest<B>) -> Self {
+        Self::Http1(Loan { pool, origin, sender })
     }
 
     /// Puts the connection back: both the request and its answer have come to their end.
     pub(crate) fn finish(self) {
-        self.pool.put(self.origin, self.sender);
+        match self {
+            Self::Http1(loan) => loan.pool.put(loan.origin, loan.sender),
+            Self::Http2(place) => drop(place),
+        }
     }
 }

@@ -1,10 +1,8 @@
 //! Requests after whose answer a connection speaks another protocol.
 
-use std::error::Error;
-
 use hyper::{
     Request, Response, StatusCode,
-    body::{Body, Bytes, Incoming},
+    body::{Body, Bytes},
     client::conn::http1::SendRequest,
     rt,
     upgrade::Upgraded,
@@ -12,20 +10,20 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 
-use super::{Client, Lease, Origin, UpstreamError, client::failed, dial::Connection};
+use super::{Client, Lease, Origin, UpstreamError, client::failed, dial::Connection, trust::Offer};
+use crate::streams::{Arriving, BodyError};
 
 /// What an origin said to the wish for another protocol.
 pub(crate) enum Switch<B> {
     /// An ordinary answer.
-    Declined(Response<Incoming>, Lease<B>),
+    Declined(Response<Arriving>, Lease<B>),
     /// A 101, and the connection behind it.
     Done(Response<()>, Upgraded),
 }
 
 impl<B> Client<B>
 where
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
 {
     /// Sends a request that asks for another protocol, over a connection of its own.
     pub(crate) async fn switch(
@@ -33,14 +31,14 @@ where
         origin: Origin,
         request: Request<B>,
     ) -> Result<Switch<B>, UpstreamError> {
-        let mut sender = match self.route().dial(&origin).await? {
+        let mut sender = match self.route().dial(&origin, Offer::Http1).await? {
             Connection::Plain(stream) => self.start_switchable(&origin, stream).await,
             Connection::Tls(stream) => self.start_switchable(&origin, stream).await,
         }?;
         let asked = sender.send_request(request).await;
         let mut response = asked.map_err(|error| failed(&origin, error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Switch::Declined(response, self.lease(origin, sender)));
+            return Ok(Switch::Declined(response.map(Arriving::Http1), self.lease(origin, sender)));
         }
         let switched = hyper::upgrade::on(&mut response).await;
         let upgraded = switched.map_err(|error| failed(&origin, error))?;

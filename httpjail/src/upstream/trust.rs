@@ -28,7 +28,23 @@ pub enum TrustError {
 #[derive(Debug)]
 pub struct Trust {
     extra: RootCertStore,
-    config: OnceCell<Arc<ClientConfig>>,
+    configs: OnceCell<Configs>,
+}
+
+/// The same settings, for each offer.
+#[derive(Debug)]
+struct Configs {
+    http1: Arc<ClientConfig>,
+    any: Arc<ClientConfig>,
+}
+
+/// Which versions of HTTP an origin is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2, or else HTTP/1.1.
+    Any,
 }
 
 impl Trust {
@@ -42,39 +58,47 @@ impl Trust {
         for certificate in extra {
             roots.add(certificate.clone()).map_err(TrustError::ExtraCa)?;
         }
-        Ok(Self { extra: roots, config: OnceCell::new() })
+        Ok(Self { extra: roots, configs: OnceCell::new() })
     }
 
-    /// Settings for a TLS connection to an origin. The first call reads the system's roots, which
+    /// Settings for a TLS connection to an origin that is made this `offer`. The first call reads the system's roots, which
     /// takes some milliseconds, on a thread where nobody waits for it.
     ///
     /// # Errors
     ///
     /// When the TLS library refuses the settings, or the runtime is ending.
-    pub async fn client_config(&self) -> Result<Arc<ClientConfig>, TrustError> {
+    pub async fn client_config(&self, offer: Offer) -> Result<Arc<ClientConfig>, TrustError> {
         let read = || async {
             let extra = self.extra.clone();
-            spawn_blocking(move || build(&extra)).await.map_err(TrustError::Roots)?.map(Arc::new)
+            spawn_blocking(move || build(&extra)).await.map_err(TrustError::Roots)?
         };
-        self.config.get_or_try_init(read).await.cloned()
+        let configs = self.configs.get_or_try_init(read).await?;
+        Ok(Arc::clone(match offer {
+            Offer::Http1 => &configs.http1,
+            Offer::Any => &configs.any,
+        }))
     }
 
     /// Whether [`Self::client_config`] answers at once.
     pub fn is_ready(&self) -> bool {
-        self.config.initialized()
+        self.configs.initialized()
     }
 }
 
-fn build(extra: &RootCertStore) -> Result<ClientConfig, TrustError> {
+fn build(extra: &RootCertStore) -> Result<Configs, TrustError> {
     let mut roots = system_roots();
     roots.extend(extra.roots.iter().cloned());
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(TrustError::Tls)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    let offering = |protocols: &[&[u8]]| {
+        let mut config = config.clone();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
+    };
+    Ok(Configs { http1: offering(&[b"http/1.1"]), any: offering(&[b"h2", b"http/1.1"]) })
 }
 
 fn system_roots() -> RootCertStore {

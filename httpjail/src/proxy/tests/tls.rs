@@ -95,8 +95,8 @@ fn a_hello_in_records_of_one_byte_is_understood() {
 #[test]
 fn a_handshake_that_fails_gets_an_alert() {
     let (lab, origin) = lab_and_origin("a.test");
-    let h2_only = Hello { alpn: &["h2"], ..Hello::to("a.test") };
-    let mut client = lab.connect((A_TEST, origin.port())).tls(&lab.authority, h2_only);
+    let stranger = Hello { alpn: &["irc"], ..Hello::to("a.test") };
+    let mut client = lab.connect((A_TEST, origin.port())).tls(&lab.authority, stranger);
     assert!(client.stream.write_all(b"x").is_err());
     let mut client = lab.connect((A_TEST, origin.port()));
     client.send(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00");

@@ -23,7 +23,7 @@ fn impatient() -> Lab {
     Lab::start(Setup { timeouts, ..Setup::default() })
 }
 
-fn assert_records(lab: Lab, port: u16, expected: &[&str]) {
+pub(super) fn assert_records(lab: Lab, port: u16, expected: &[&str]) {
     let records: Vec<_> =
         lab.records().iter().map(|line| line.replace(&port.to_string(), "PORT")).collect();
     assert_eq!(records, expected);

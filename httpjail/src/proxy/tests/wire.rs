@@ -146,10 +146,15 @@ pub(super) struct Hello {
 
 impl Hello {
     pub(super) fn to(name: &'static str) -> Self {
-        Self { name, send_sni: true, alpn: &["h2", "http/1.1"] }
+        Self { name, send_sni: true, alpn: &["http/1.1"] }
     }
 
     pub(super) fn connection(&self, root: &CertificateDer<'static>) -> ClientConnection {
+        let name = ServerName::try_from(self.name).unwrap();
+        ClientConnection::new(Arc::new(self.config(root)), name).unwrap()
+    }
+
+    pub(super) fn config(&self, root: &CertificateDer<'static>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(root.clone()).unwrap();
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -160,7 +165,6 @@ impl Hello {
             .with_no_client_auth();
         config.enable_sni = self.send_sni;
         config.alpn_protocols = self.alpn.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from(self.name).unwrap();
-        ClientConnection::new(Arc::new(config), name).unwrap()
+        config
     }
 }

@@ -1,0 +1,251 @@
+//! Serves HTTP/2 on a connection: every stream is a request, judged once, by itself.
+
+use std::{future::poll_fn, rc::Rc};
+
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream,
+    server::{Builder, Connection, SendResponse},
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::spawn_local,
+};
+
+use super::{
+    body::Content,
+    coherence,
+    connection::Destination,
+    forward::{Failure, forward},
+    frames::{Counted, Tally},
+    headers,
+    patience::Watch,
+    refuse,
+    serve::{self, Refusal},
+    worker::Worker,
+};
+use crate::{
+    policy::Permitted,
+    streams::{Arriving, Pump, Received},
+    upstream::UpstreamError,
+};
+
+/// How many requests a client may have under way on one connection.
+const STREAMS: u32 = 128;
+/// How much of a request's body waits for the origin. It comes over the loopback device, where more
+/// makes nothing faster.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// How much of all bodies together.
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// How much of an answer waits for the client.
+const SEND_BUFFER: usize = 128 * 1024;
+/// The largest head, counted as RFC 9113, 6.5.2 says; four times as much ends the connection.
+const MAX_HEADER_LIST: u32 = 256 * 1024;
+/// How many requests a client may take back before they were looked at.
+const RESETS: usize = 32;
+/// How many broken requests a client may send on one connection.
+const BROKEN: usize = 256;
+
+type Judged = Result<Permitted<Request<Arriving>>, Refusal>;
+
+/// One connection that speaks HTTP/2.
+struct Session {
+    worker: Rc<Worker>,
+    destination: Destination,
+    watch: Rc<Watch>,
+    tally: Rc<Tally>,
+}
+
+/// Why a connection comes to its end.
+enum End {
+    Closed,
+    Broken(h2::Error),
+    OutOfPatience,
+}
+
+/// Serves requests on `stream` until it ends.
+pub(super) async fn serve<S>(worker: Rc<Worker>, destination: Destination, mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let watch = worker.patience.watch();
+    let tally = Tally::new();
+    let session = Rc::new(Session { worker, destination, watch, tally });
+    let io = Counted::new(&mut stream, Rc::clone(&session.tally), Rc::clone(&session.watch));
+    let end = tokio::select! {
+        biased;
+        connection = settings().handshake(io) => match connection {
+            Ok(connection) => converse(&session, connection).await,
+            Err(error) => End::Broken(error),
+        },
+        () = session.watch.expired() => End::OutOfPatience,
+    };
+    session.ended(&end);
+    if !matches!(end, End::OutOfPatience) {
+        serve::linger(&mut stream).await;
+    }
+}
+
+fn settings() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(Some(BROKEN));
+    builder
+}
+
+/// Takes requests until the connection ends.
+async fn converse<T>(session: &Rc<Session>, mut connection: Connection<T, Bytes>) -> End
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    session.watch.await_request();
+    session.tally.begin();
+    let mut goes = false;
+    loop {
+        let next = poll_fn(|cx| {
+            let polled = connection.poll_accept(cx);
+            if polled.is_pending() {
+                session.refused(session.tally.missing());
+            }
+            polled
+        });
+        tokio::select! {
+            biased;
+            next = next => match next {
+                Some(Ok((request, respond))) => session.take(request, respond),
+                Some(Err(error)) => return End::Broken(error),
+                None => return End::Closed,
+            },
+            () = session.watch.expired() => {
+                if goes {
+                    return End::OutOfPatience;
+                }
+                // Says that it goes, for the client may be about to ask for something.
+                connection.graceful_shutdown();
+                goes = true;
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Judges a request at once, for its client may take it back before anything else happens.
+    fn take(self: &Rc<Self>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let busy = self.watch.open_stream();
+        self.tally.tell_one();
+        let is_head = request.method() == Method::HEAD;
+        let expects = request.headers().contains_key(header::EXPECT);
+        let judged = self.judge(request);
+        let session = Rc::clone(self);
+        spawn_local(async move {
+            session.answer(judged, respond, Form { is_head, expects }).await;
+            drop(busy);
+        });
+    }
+
+    /// The permit, or why there is none; recorded either way.
+    fn judge(&self, request: Request<RecvStream>) -> Judged {
+        let (mut parts, body) = request.into_parts();
+        headers::join_cookies(&mut parts.headers);
+        let facts = coherence::facts(&self.destination, &parts).map_err(|cause| {
+            self.refused(1);
+            Refusal::Incoherent(cause)
+        })?;
+        let body = Arriving::Http2(Received::new(body, &parts.headers));
+        self.worker.gate.judge(facts, Request::from_parts(parts, body)).map_err(Refusal::Denied)
+    }
+
+    async fn answer(&self, judged: Judged, mut respond: SendResponse<Bytes>, form: Form) {
+        if form.expects && judged.is_ok() {
+            let mut go_on = Response::new(());
+            *go_on.status_mut() = StatusCode::CONTINUE;
+            // It fails only when the stream is gone.
+            let _ = respond.send_informational(go_on);
+        }
+        let response = tokio::select! {
+            biased;
+            response = self.response(judged) => response,
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        };
+        let Some(response) = response else {
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        };
+        let (head, body) = response.into_parts();
+        let mut head = Response::from_parts(head, ());
+        let is_bodiless = form.is_head || body.is_end_stream();
+        if !is_bodiless {
+            say_length(head.headers_mut(), &body);
+        }
+        match respond.send_response(head, is_bodiless) {
+            Ok(stream) if !is_bodiless => Pump::new(body, stream, Reason::INTERNAL_ERROR).await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "an answer can't be sent");
+                respond.send_reset(Reason::INTERNAL_ERROR);
+            }
+        }
+    }
+
+    /// `None` where the client had better ask again itself: the origin has refused the request
+    /// unread, and its body isn't here any more.
+    async fn response(&self, judged: Judged) -> Option<Response<Content>> {
+        let failure = match judged {
+            Ok(permitted) => match forward(&self.worker.client, permitted, None).await {
+                Ok(response) => return Some(response),
+                Err(failure) => failure,
+            },
+            Err(Refusal::Incoherent(cause)) => return Some(refuse::incoherent(&cause)),
+            Err(Refusal::Denied(denial)) => return Some(refuse::denied(denial)),
+        };
+        tracing::debug!(error = %failure, "a permitted request failed");
+        match failure {
+            Failure::Upstream(UpstreamError::Unprocessed(_)) => None,
+            failure => Some(refuse::failed(&failure)),
+        }
+    }
+
+    /// What was asked for and not judged is refused. Where the client broke the protocol's rules
+    /// otherwise, so is that: bytes that are no request.
+    fn ended(&self, end: &End) {
+        let missing = self.tally.missing_at_end();
+        let is_broken = match end {
+            End::Closed => false,
+            End::OutOfPatience => {
+                tracing::debug!("a connection was closed: no request came in time");
+                false
+            }
+            End::Broken(error) => {
+                tracing::debug!(%error, "a connection of the jail ended");
+                error.is_library()
+            }
+        };
+        self.refused(missing.max(u64::from(is_broken)));
+    }
+
+    /// Records what can't be judged as a request.
+    fn refused(&self, count: u64) {
+        for _ in 0..count {
+            self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
+        }
+    }
+}
+
+/// What a request wants of the form of its answer.
+struct Form {
+    is_head: bool,
+    expects: bool,
+}
+
+fn say_length(headers: &mut HeaderMap, body: &Content) {
+    if let Some(length) = body.size_hint().exact() {
+        headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+}
