@@ -28,8 +28,13 @@ impl Authority {
         &self.pem
     }
 
-    /// What a server of `name` with these addresses shows its clients.
-    pub(crate) fn server(&self, name: &str, addresses: &[IpAddr]) -> Arc<ServerConfig> {
+    /// What a server of `name` with these addresses shows its clients, with its choice of protocols.
+    pub(crate) fn server(
+        &self,
+        name: &str,
+        addresses: &[IpAddr],
+        alpn: &[&str],
+    ) -> Arc<ServerConfig> {
         let key = KeyPair::generate().expect("a key can be made");
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name of the lab");
         let addresses = addresses.iter().copied().map(SanType::IpAddress);
@@ -40,7 +45,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![leaf.der().clone()], key)
             .expect("a certificate and its own key");
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = alpn.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
 }

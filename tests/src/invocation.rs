@@ -11,7 +11,7 @@ use crate::process::{Finished, Running};
 use crate::programs;
 
 /// Variables by which clients outside a jail are told of the lab's authority.
-const TRUST: [&str; 8] = [
+const TRUST: [&str; 9] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
     "GIT_SSL_CAINFO",
@@ -19,6 +19,7 @@ const TRUST: [&str; 8] = [
     "PIP_CERT",
     "NODE_EXTRA_CA_CERTS",
     "CARGO_HTTP_CAINFO",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     "npm_config_cafile",
 ];
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +19,7 @@ use crate::addresses::{
 };
 use crate::authority::Authority;
 use crate::cgroup::Cgroup;
+use crate::grpc::GrpcOrigin;
 use crate::invocation::Invocation;
 use crate::nameserver::Nameserver;
 use crate::namespace::Namespace;
@@ -107,21 +108,37 @@ impl Lab {
     where
         F: Fn(&Seen) -> Reply + Send + Sync + 'static,
     {
-        let ([v4, v6], tls) = self.new_host(name);
-        let (IpAddr::V4(v4), IpAddr::V6(v6)) = (v4, v6) else { unreachable!("one of each") };
+        let (v4, v6) = self.new_host(name);
+        let tls = |alpn: &[&str]| self.acceptor(name, [v4.into(), v6.into()], alpn);
         let origin = Origin::new(name, v4, v6, std::sync::Arc::new(handler));
-        origin.start(&self.origins, &self.servers, &tls);
+        origin.start(&self.origins, &self.servers, tls);
         origin
     }
 
-    /// Two addresses for `name`, and the certificate that it shows there.
-    fn new_host(&self, name: &str) -> ([IpAddr; 2], TlsAcceptor) {
+    /// Starts a gRPC server.
+    ///
+    /// # Panics
+    /// When the lab has no more addresses.
+    pub fn grpc_origin(&self, name: &str) -> GrpcOrigin {
+        let (v4, v6) = self.new_host(name);
+        let tls = self.acceptor(name, [v4.into(), v6.into()], &["h2"]);
+        let origin = GrpcOrigin::default();
+        origin.start(&self.origins, &self.servers, v4.into(), &tls);
+        origin
+    }
+
+    /// Two addresses for `name`.
+    fn new_host(&self, name: &str) -> (Ipv4Addr, Ipv6Addr) {
         let host = self.next_host.fetch_add(1, Ordering::Relaxed);
         assert!(ORIGIN_HOSTS.contains(&host), "the lab has no more addresses");
-        let addresses = [IpAddr::from(origin_v4(host)), IpAddr::from(origin_v6(host))];
-        self.set_name(name, &addresses);
-        let tls = TlsAcceptor::from(self.authority.authority.server(name, &addresses));
-        (addresses, tls)
+        let (v4, v6) = (origin_v4(host), origin_v6(host));
+        self.set_name(name, &[v4.into(), v6.into()]);
+        (v4, v6)
+    }
+
+    /// The certificate that a host shows there, and the protocols that it chooses from.
+    fn acceptor(&self, name: &str, addresses: [IpAddr; 2], alpn: &[&str]) -> TlsAcceptor {
+        TlsAcceptor::from(self.authority.authority.server(name, &addresses, alpn))
     }
 
     /// Starts a server whose every connection, in the clear or inside TLS, is the test's own to
@@ -131,9 +148,11 @@ impl Lab {
         F: Fn(Box<dyn Duplex>) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        let (addresses, tls) = self.new_host(name);
+        let (v4, v6) = self.new_host(name);
+        let addresses = [v4.into(), v6.into()];
+        let tls = self.acceptor(name, addresses, &["http/1.1"]);
         for address in addresses {
-            for (port, scheme) in origin::PORTS {
+            for (port, scheme, _) in origin::PORTS {
                 let listener = origin::listen(&self.origins, SocketAddr::new(address, port));
                 let _guard = self.servers.handle().enter();
                 let listener = tokio::net::TcpListener::from_std(listener).expect("pollable");

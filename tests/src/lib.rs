@@ -8,6 +8,7 @@
 //! Every "blocked" has a twin: the same act by the same probe, run without the jail, gets out.
 
 pub use crate::cgroup::Cgroup;
+pub use crate::grpc::{Call, GRPC_PORT, GrpcOrigin, Plain};
 pub use crate::invocation::Invocation;
 pub use crate::lab::{
     BANNER, BANNER_PORT, DOCKER_GID, FRIENDS_GID, Lab, USER_GID, USER_NAME, USER_UID,
@@ -25,6 +26,7 @@ pub mod sys;
 
 mod authority;
 mod forward_proxy;
+mod grpc;
 mod invocation;
 mod lab;
 mod nameserver;

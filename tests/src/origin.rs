@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -20,9 +20,14 @@ use tokio_rustls::TlsAcceptor;
 use crate::namespace::Namespace;
 use crate::servers::Servers;
 
-/// The ports that an origin serves, and whether by TLS.
-pub(crate) const PORTS: [(u16, Scheme); 4] =
-    [(80, Scheme::Http), (8080, Scheme::Http), (443, Scheme::Https), (8443, Scheme::Https)];
+/// The ports that an origin serves, whether by TLS, and which protocols it chooses from there. In
+/// the clear it takes HTTP/2 by prior knowledge.
+pub(crate) const PORTS: [(u16, Scheme, &[&str]); 4] = [
+    (80, Scheme::Http, &[]),
+    (8080, Scheme::Http, &[]),
+    (443, Scheme::Https, &["h2", "http/1.1"]),
+    (8443, Scheme::Https, &["http/1.1"]),
+];
 
 /// How a port of an origin is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +45,13 @@ pub struct Seen {
     pub scheme: Scheme,
     /// The port that it came to.
     pub port: u16,
+    /// The version of HTTP that it came by.
+    pub version: Version,
     /// Its method.
     pub method: String,
     /// Its target, as sent: path and query.
     pub target: String,
-    /// Its Host field.
+    /// Its Host field, or what HTTP/2 has instead.
     pub host: String,
     /// Its header fields.
     pub headers: http::HeaderMap,
@@ -117,14 +124,19 @@ impl Origin {
     }
 
     /// Opens every port in `namespace` and serves them.
-    pub(crate) fn start(&self, namespace: &Namespace, servers: &Servers, tls: &TlsAcceptor) {
-        for address in [IpAddr::from(self.v4), IpAddr::from(self.v6)] {
-            for (port, scheme) in PORTS {
+    pub(crate) fn start(
+        &self,
+        namespace: &Namespace,
+        servers: &Servers,
+        tls: impl Fn(&[&str]) -> TlsAcceptor,
+    ) {
+        for (port, scheme, alpn) in PORTS {
+            let acceptor = (scheme == Scheme::Https).then(|| tls(alpn));
+            for address in [IpAddr::from(self.v4), IpAddr::from(self.v6)] {
                 let listener = listen(namespace, SocketAddr::new(address, port));
                 let _guard = servers.handle().enter();
                 let listener = TcpListener::from_std(listener).expect("a listener is pollable");
-                let acceptor = (scheme == Scheme::Https).then(|| tls.clone());
-                servers.spawn(serve(self.clone(), listener, port, acceptor));
+                servers.spawn(serve(self.clone(), listener, port, acceptor.clone()));
             }
         }
     }
@@ -133,11 +145,17 @@ impl Origin {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map(http_body_util::Collected::to_bytes);
         let host = head.headers.get("host").map(|host| String::from_utf8_lossy(host.as_bytes()));
+        let host = host.or_else(|| Some(head.uri.authority()?.as_str().into()));
+        let target = match head.version {
+            Version::HTTP_2 => head.uri.path_and_query().map(ToString::to_string),
+            _ => None,
+        };
         let seen = Seen {
             scheme,
             port,
+            version: head.version,
             method: head.method.to_string(),
-            target: head.uri.to_string(),
+            target: target.unwrap_or_else(|| head.uri.to_string()),
             host: host.unwrap_or_default().into_owned(),
             headers: head.headers.clone(),
             body: body.unwrap_or_default(),
@@ -201,5 +219,9 @@ where
         async move { Ok::<_, Infallible>(origin.answer(request, scheme, port).await) }
     });
     // A client that breaks off is the client's business; what it asked is on record.
-    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+    drop(
+        auto::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await,
+    );
 }

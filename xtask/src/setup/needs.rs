@@ -150,10 +150,12 @@ const TEST: &[Need] = &[
     program("node", "nodejs"),
     program("npm", "npm"),
     program("keytool", "default-jre-headless"),
+    program("h2load", "nghttp2-client"),
     debian(Proof::File("/etc/ssl/certs/ca-certificates.crt"), "ca-certificates"),
     debian(Proof::File("/usr/bin/python3"), "python3"),
     debian(Proof::PythonModule("requests"), "python3-requests"),
     debian(Proof::PythonModule("pip"), "python3-pip"),
+    debian(Proof::PythonModule("grpc"), "python3-grpcio"),
 ];
 
 /// A compiler with its library's source, so that `core` can be built for BPF, and the linker.

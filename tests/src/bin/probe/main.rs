@@ -10,6 +10,7 @@ use serde_json::Value;
 mod arguments;
 mod datagram;
 mod escape;
+mod grpc;
 mod hello;
 mod inspect;
 mod launch;
@@ -23,7 +24,7 @@ use arguments::Arguments;
 type Act = fn(&Arguments) -> Result<Value, Refusal>;
 
 /// Every act by its name on the command line.
-const ACTS: [(&str, Act); 35] = [
+const ACTS: [(&str, Act); 36] = [
     ("tcp", stream::tcp),
     ("mptcp", stream::mptcp),
     ("fast-open", stream::fast_open),
@@ -40,6 +41,7 @@ const ACTS: [(&str, Act); 35] = [
     ("packet", raw::packet),
     ("io-uring", uring::connect),
     ("hello", hello::request),
+    ("grpc", grpc::converse),
     ("listen", local::listen),
     ("listen-udp", local::listen_udp),
     ("pair", local::pair),
