@@ -9,6 +9,7 @@ use http_body::Body;
 use super::{
     body::{Content, Outgoing, Relay},
     headers,
+    hints::Hints,
     interim::Interim,
     patience::Watch,
 };
@@ -70,30 +71,40 @@ pub(super) fn prepare(
     Ok(Prepared { origin, speaks, request, left })
 }
 
-/// What a request's connection of HTTP/1 must know of it; a stream of HTTP/2 needs neither.
-pub(super) struct Hop<'a> {
-    /// By which goes what precedes the answer.
-    pub(super) interim: &'a Interim,
-    /// To be told when the body was read.
-    pub(super) watch: &'a Rc<Watch>,
+/// Where a request has come from.
+pub(super) enum Hop<'a> {
+    /// A connection of HTTP/1: by what goes what precedes the answer, and what wants to be told when
+    /// the body was read.
+    Http1(&'a Interim, &'a Rc<Watch>),
+    /// A stream of HTTP/2, and where what precedes the answer is kept for it.
+    Http2(&'a Hints),
 }
 
 /// Sends the request to its origin and gives back the origin's answer.
 pub(super) async fn forward(
     client: &Client<Outgoing>,
     permitted: Permitted<Request<Arriving>>,
-    hop: Option<Hop<'_>>,
+    hop: Hop<'_>,
 ) -> Result<Response<Content>, Failure> {
-    let interim = hop.as_ref().map(|hop| hop.interim);
+    let (interim, watch) = match hop {
+        Hop::Http1(interim, watch) => (Some(interim), Some(watch)),
+        Hop::Http2(_) => (None, None),
+    };
     let waits = interim.is_some_and(Interim::is_body_waiting);
     let Prepared { origin, speaks, mut request, left } = prepare(permitted, |headers| {
         if waits {
             headers::expect_continue(headers);
         }
     })?;
-    let go = interim.and_then(|interim| interim.listen(&mut request));
+    let go = match hop {
+        Hop::Http1(interim, _) => interim.listen(&mut request),
+        Hop::Http2(hints) => {
+            hints.listen(&mut request);
+            None
+        }
+    };
     let (parts, body) = request.into_parts();
-    let (body, sending) = Outgoing::new(body, left, hop.as_ref().map(|hop| hop.watch));
+    let (body, sending) = Outgoing::new(body, left, watch);
     let request = Request::from_parts(parts, body.once(go));
     let answer = client.send(origin, request, copy, speaks);
     let (response, lease) = match interim {

@@ -1,6 +1,6 @@
 //! Serves HTTP/2 on a connection: every stream is a request, judged once, by itself.
 
-use std::{future::poll_fn, rc::Rc};
+use std::{future::poll_fn, pin::pin, rc::Rc};
 
 use bytes::Bytes;
 use h2::{
@@ -18,9 +18,10 @@ use super::{
     body::Content,
     coherence,
     connection::Destination,
-    forward::{Failure, forward},
+    forward::{Failure, Hop, forward},
     frames::{Counted, Tally},
     headers,
+    hints::Hints,
     patience::Watch,
     refuse,
     serve::{self, Refusal},
@@ -170,11 +171,13 @@ impl Session {
             // It fails only when the stream is gone.
             let _ = respond.send_informational(go_on);
         }
-        let response = tokio::select! {
-            biased;
-            response = self.response(judged) => response,
-            _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        let hints = Hints::default();
+        let Some(response) = self.response_to(judged, &hints, &mut respond).await else {
+            return;
         };
+        while let Some(hint) = hints.take() {
+            let _ = respond.send_informational(hint);
+        }
         let Some(response) = response else {
             return respond.send_reset(Reason::REFUSED_STREAM);
         };
@@ -194,11 +197,31 @@ impl Session {
         }
     }
 
+    /// The response, before which go the `hints` of the origin; `None` when the client has given up.
+    async fn response_to(
+        &self,
+        judged: Judged,
+        hints: &Hints,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Option<Option<Response<Content>>> {
+        let mut response = pin!(self.response(judged, hints));
+        loop {
+            tokio::select! {
+                biased;
+                response = &mut response => return Some(response),
+                _ = poll_fn(|cx| respond.poll_reset(cx)) => return None,
+                // It fails only when the stream is gone.
+                hint = hints.next() => drop(respond.send_informational(hint)),
+            }
+        }
+    }
+
     /// `None` where the client had better ask again itself: the origin has refused the request
     /// unread, and its body isn't here any more.
-    async fn response(&self, judged: Judged) -> Option<Response<Content>> {
+    async fn response(&self, judged: Judged, hints: &Hints) -> Option<Response<Content>> {
         let failure = match judged {
-            Ok(permitted) => match forward(&self.worker.client, permitted, None).await {
+            Ok(permitted) => match forward(&self.worker.client, permitted, Hop::Http2(hints)).await
+            {
                 Ok(response) => return Some(response),
                 Err(failure) => failure,
             },

@@ -12,6 +12,7 @@ mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod headers;
+mod hints;
 mod http2;
 mod intercept;
 mod interim;

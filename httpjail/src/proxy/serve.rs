@@ -192,8 +192,8 @@ impl Session {
         &self,
         permitted: Permitted<Request<Arriving>>,
     ) -> Result<Response<Content>, Failure> {
-        let hop = Hop { interim: &self.interim, watch: &self.watch };
-        forward(&self.worker.client, permitted, Some(hop)).await
+        let hop = Hop::Http1(&self.interim, &self.watch);
+        forward(&self.worker.client, permitted, hop).await
     }
 
     async fn open(

@@ -3,8 +3,10 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::Pin,
     rc::Rc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -21,7 +23,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::Origin;
+use super::{Origin, interim::OnInterim};
 use crate::{
     policy::Scheme,
     streams::{Arriving, BodyError, Pump, Received},
@@ -211,15 +213,24 @@ impl Connection {
             return Err(Unanswered::Unsent(request));
         }
         let place = Place::take(&self.state);
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let listener = parts.extensions.remove::<OnInterim>();
         let is_bodiless = body.is_end_stream();
         let head = rewrite(parts, scheme);
-        let (response, stream) =
+        let (mut response, stream) =
             sender.send_request(head, is_bodiless).map_err(Unanswered::Failed)?;
         if !is_bodiless {
             spawn_local(Pump::new(body, stream, Reason::CANCEL));
         }
-        let (parts, body) = response.await.map_err(Unanswered::Failed)?.into_parts();
+        let answer = poll_fn(|cx| {
+            if let Some(listener) = &listener {
+                while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+                    listener.tell(interim.status(), interim.headers());
+                }
+            }
+            Pin::new(&mut response).poll(cx)
+        });
+        let (parts, body) = answer.await.map_err(Unanswered::Failed)?.into_parts();
         let body = Received::new(body, &parts.headers);
         Ok((Response::from_parts(parts, Arriving::Http2(body)), place))
     }

@@ -239,3 +239,38 @@ fn long_bodies_pass_whole_both_ways() {
         assert!(reply.body == body, "{} bytes came back", reply.body.len());
     });
 }
+
+/// The links of the interim answers to a request, and the status of the answer.
+async fn hints(client: &mut Client2, url: String) -> (Vec<String>, u16) {
+    let mut response = client.begin(get(url));
+    let mut links = Vec::new();
+    while let Some(hint) = std::future::poll_fn(|cx| response.poll_informational(cx)).await {
+        let hint = hint.unwrap();
+        assert_eq!(hint.status(), 103);
+        assert!(!hint.headers().contains_key("alt-svc"));
+        links.push(hint.headers()["link"].to_str().unwrap().to_owned());
+    }
+    (links, super::http2_origin::read(response).await.unwrap().status)
+}
+
+#[test]
+fn interim_answers_pass() {
+    let script = |_: &str| {
+        let hint = |n| format!("HTTP/1.1 103 Early Hints\r\nLink: {n}\r\nAlt-Svc: h3\r\n\r\n");
+        let end = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        Some(format!("{}{}{}{end}", hint(0), hint(1), hint(2)).into_bytes())
+    };
+    let expected = (["0", "1", "2"].map(str::to_owned).to_vec(), 200);
+    let (old, root) = Origin::tls(script, "a.test");
+    let (lab, port) = (trusting(root), old.port());
+    on_a_runtime(async {
+        let mut client = Client2::tls(&lab, port).await;
+        assert_eq!(hints(&mut client, format!("https://a.test:{port}/")).await, expected);
+    });
+    let (new, root) = Origin2::tls(&["h2"]);
+    let (lab, port) = (trusting(root), new.port());
+    on_a_runtime(async {
+        let mut client = Client2::tls(&lab, port).await;
+        assert_eq!(hints(&mut client, format!("https://a.test:{port}/hints")).await, expected);
+    });
+}

@@ -170,6 +170,13 @@ async fn answer(
         }
         "/refuse" if is_first => respond.send_reset(Reason::REFUSED_STREAM),
         "/http1" => respond.send_reset(Reason::HTTP_1_1_REQUIRED),
+        "/hints" => {
+            for number in 0..3 {
+                let hint = Response::builder().status(103).header("link", number);
+                respond.send_informational(hint.body(()).unwrap()).unwrap();
+            }
+            respond.send_response(Response::new(()), true).unwrap();
+        }
         "/break" => {
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
             stream.send_data(Bytes::from_static(b"half"), false).unwrap();
