@@ -315,5 +315,5 @@ fn upstream(plan: &UpstreamPlan) -> Result<Options, SessionError> {
         (false, false) => PrivateAccess::Cidrs(networks),
     };
     let resolve = plan.resolve.iter().map(|entry| (entry.name.clone(), entry.address)).collect();
-    Ok(Options { resolve, extra_ca, allow_private })
+    Ok(Options { resolve, extra_ca, allow_private, ..Options::default() })
 }

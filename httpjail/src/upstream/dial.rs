@@ -7,11 +7,11 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Options, Origin, Trust, TrustError, UpstreamError, bulk::Bulk, resolve::Resolver};
+use super::{
+    Options, Origin, Timeouts, Trust, TrustError, UpstreamError, bulk::Bulk, resolve::Resolver,
+};
 use crate::policy::{Host, Scheme};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one address may keep the next waiting (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(250);
 
@@ -32,20 +32,21 @@ pub(super) enum Connection {
 pub(crate) struct Route {
     resolver: Resolver,
     trust: Trust,
+    timeouts: Timeouts,
 }
 
 impl Route {
     /// The way out under the user's `options`; `own` are the proxy's listeners, never dialled.
     pub(crate) fn new(options: &Options, own: Vec<SocketAddr>) -> Result<Self, TrustError> {
         let trust = Trust::new(&options.extra_ca)?;
-        Ok(Self { resolver: Resolver::new(options, own), trust })
+        Ok(Self { resolver: Resolver::new(options, own), trust, timeouts: options.timeouts })
     }
 
     /// Connects to `origin`.
     pub(super) async fn dial(&self, origin: &Origin) -> Result<Connection, UpstreamError> {
         let host = origin.authority.host();
         let addresses = self.resolver.resolve(&origin.authority).await?;
-        let stream = timeout(CONNECT_TIMEOUT, connect(host, addresses))
+        let stream = timeout(self.timeouts.connect, connect(host, addresses))
             .await
             .map_err(|_| UpstreamError::ConnectTimeout(host.clone()))??;
         match origin.scheme {
@@ -71,7 +72,7 @@ impl Route {
         let connector = TlsConnector::from(self.trust.client_config().await?);
         let failed = |source| UpstreamError::Tls { host: host.clone(), source };
         let name = server_name(host).map_err(failed)?;
-        let stream = timeout(TLS_TIMEOUT, connector.connect(name, Bulk::new(stream)))
+        let stream = timeout(self.timeouts.handshake, connector.connect(name, Bulk::new(stream)))
             .await
             .map_err(|_| UpstreamError::TlsTimeout(host.clone()))?
             .map_err(failed)?;

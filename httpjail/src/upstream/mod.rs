@@ -11,10 +11,13 @@ mod resolve;
 mod switch;
 mod trust;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use client::Client;
 pub(crate) use dial::Route;
 pub use error::UpstreamError;
-pub use options::{Options, PrivateAccess};
+pub use options::{Options, PrivateAccess, Timeouts};
 pub(crate) use pool::{Lease, Origin};
 pub(crate) use switch::Switch;
 pub use trust::{Trust, TrustError};

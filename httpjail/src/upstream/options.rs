@@ -1,6 +1,6 @@
 //! What the user decided about the way out.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
@@ -17,6 +17,26 @@ pub struct Options {
     pub extra_ca: Vec<CertificateDer<'static>>,
     /// Special address ranges that may be dialled (`--allow-private`).
     pub allow_private: PrivateAccess,
+    /// How long each step of the way may take.
+    pub timeouts: Timeouts,
+}
+
+/// How long each step of the way to an origin may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Finding the addresses of a name.
+    pub resolve: Duration,
+    /// Connecting to one of them.
+    pub connect: Duration,
+    /// The TLS handshake.
+    pub handshake: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let each = Duration::from_secs(10);
+        Self { resolve: each, connect: each, handshake: each }
+    }
 }
 
 /// Which of the special address ranges may be dialled.

@@ -14,14 +14,13 @@ use super::{
 };
 use crate::policy::{Authority, Host};
 
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Resolves authorities, and lets through only addresses that may be dialled.
 #[derive(Debug)]
 pub(super) struct Resolver {
     overrides: HashMap<Host, Vec<IpAddr>>,
     access: PrivateAccess,
     own: Vec<SocketAddr>,
+    patience: Duration,
 }
 
 impl Resolver {
@@ -31,7 +30,12 @@ impl Resolver {
         for (host, address) in &options.resolve {
             overrides.entry(host.clone()).or_default().push(*address);
         }
-        Self { overrides, access: options.allow_private.clone(), own }
+        Self {
+            overrides,
+            access: options.allow_private.clone(),
+            own,
+            patience: options.timeouts.resolve,
+        }
     }
 
     /// The addresses to dial for `authority`, at least one. They are dialled as they are: nothing
@@ -61,7 +65,7 @@ impl Resolver {
             Host::Ip(ip) => return Ok(vec![with_port(ip)]),
             Host::Name(name) => name,
         };
-        let answer = timeout(RESOLVE_TIMEOUT, lookup_host((name.as_str(), authority.port()))).await;
+        let answer = timeout(self.patience, lookup_host((name.as_str(), authority.port()))).await;
         let host = || authority.host().clone();
         match answer {
             Ok(Ok(addresses)) => Ok(addresses.collect()),
