@@ -12,7 +12,7 @@ use std::{
 use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
 use super::args::{Action, Cli, RunArgs};
-pub use super::options::{PrivateRange, Resolve};
+pub use super::options::{ClientCert, PrivateRange, Resolve};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
     policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme},
@@ -85,6 +85,8 @@ pub struct UpstreamPlan {
     pub resolve: Vec<Resolve>,
     /// Files of certificates to trust besides the system's.
     pub extra_ca: Vec<PathBuf>,
+    /// Certificates that some origins are shown.
+    pub client_certs: Vec<ClientCert>,
     /// Special addresses that may be dialled.
     pub allow_private: Vec<PrivateRange>,
 }
@@ -185,6 +187,7 @@ impl RunPlan {
             upstream: UpstreamPlan {
                 resolve: run.resolve,
                 extra_ca: run.upstream_ca,
+                client_certs: run.client_cert,
                 allow_private: run.allow_private,
             },
             published,

@@ -122,7 +122,7 @@ where
 }
 
 pub(super) fn failed(origin: &Origin, source: hyper::Error) -> UpstreamError {
-    UpstreamError::Http { host: origin.authority.host().clone(), source }
+    UpstreamError::Http { host: origin.authority.host().clone(), source }.plainly()
 }
 
 async fn sweep_regularly<B>(pool: Rc<Pool<B>>) {

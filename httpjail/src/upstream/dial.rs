@@ -8,7 +8,8 @@ use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    Options, Origin, Timeouts, Trust, TrustError, UpstreamError, bulk::Bulk, resolve::Resolver,
+    Options, Origin, Timeouts, Trust, TrustError, UpstreamError, bulk::Bulk,
+    identities::Identities, resolve::Resolver,
 };
 use crate::policy::{Host, Scheme};
 
@@ -32,6 +33,7 @@ pub(super) enum Connection {
 pub(crate) struct Route {
     resolver: Resolver,
     trust: Trust,
+    identities: Identities,
     timeouts: Timeouts,
 }
 
@@ -39,7 +41,9 @@ impl Route {
     /// The way out under the user's `options`; `own` are the proxy's listeners, never dialled.
     pub(crate) fn new(options: &Options, own: Vec<SocketAddr>) -> Result<Self, TrustError> {
         let trust = Trust::new(&options.extra_ca)?;
-        Ok(Self { resolver: Resolver::new(options, own), trust, timeouts: options.timeouts })
+        let identities = Identities::new(&options.identities);
+        let resolver = Resolver::new(options, own);
+        Ok(Self { resolver, trust, identities, timeouts: options.timeouts })
     }
 
     /// Connects to `origin`.
@@ -69,8 +73,9 @@ impl Route {
     }
 
     async fn handshake(&self, host: &Host, stream: TcpStream) -> Result<Connection, UpstreamError> {
-        let connector = TlsConnector::from(self.trust.client_config().await?);
-        let failed = |source| UpstreamError::Tls { host: host.clone(), source };
+        let config = self.identities.towards(host, self.trust.client_config().await?);
+        let connector = TlsConnector::from(config);
+        let failed = |source| UpstreamError::Tls { host: host.clone(), source }.plainly();
         let name = server_name(host).map_err(failed)?;
         let stream = timeout(self.timeouts.handshake, connector.connect(name, Bulk::new(stream)))
             .await

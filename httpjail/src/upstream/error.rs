@@ -6,6 +6,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use rustls::AlertDescription;
+
 use super::{TrustError, ranges::Special};
 use crate::policy::Host;
 
@@ -70,6 +72,9 @@ pub enum UpstreamError {
         #[source]
         source: io::Error,
     },
+    /// The origin asks for a certificate, and it was shown none.
+    #[error("establish TLS with {0}: it wants a client certificate (--client-cert)")]
+    WantsCertificate(Host),
     /// The TLS handshake took too long.
     #[error("establish TLS with {0}: no answer in time")]
     TlsTimeout(Host),
@@ -88,6 +93,24 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// The same error, or what it comes to where its cause tells.
+    ///
+    /// An origin with TLS 1.3 refuses a client that shows no certificate only after that takes the
+    /// handshake for finished; the refusal then comes in place of an answer.
+    pub(super) fn plainly(self) -> Self {
+        let (host, cause) = match &self {
+            Self::Tls { host, source } => (host, Some(source)),
+            Self::Http { host, source } => {
+                (host, source.source().and_then(|cause| cause.downcast_ref::<io::Error>()))
+            }
+            _ => return self,
+        };
+        let cause = cause.and_then(io::Error::get_ref);
+        let cause = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        let wanted = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        if cause == Some(&wanted) { Self::WantsCertificate(host.clone()) } else { self }
+    }
+
     /// The error and its causes in one line, without repetition.
     pub(crate) fn in_one_line(&self) -> String {
         let mut line = self.to_string();

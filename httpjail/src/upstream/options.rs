@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 
-use super::ranges;
+use super::{ClientIdentity, ranges};
 use crate::policy::Host;
 
 /// What the user decided about the way out.
@@ -15,6 +15,8 @@ pub struct Options {
     pub resolve: Vec<(Host, IpAddr)>,
     /// Authorities that are trusted beside the system's (`--upstream-ca`).
     pub extra_ca: Vec<CertificateDer<'static>>,
+    /// What some origins are shown of who asks them (`--client-cert`).
+    pub identities: Vec<ClientIdentity>,
     /// Special address ranges that may be dialled (`--allow-private`).
     pub allow_private: PrivateAccess,
     /// How long each step of the way may take.

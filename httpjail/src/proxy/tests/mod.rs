@@ -8,6 +8,7 @@ mod framing;
 mod hang;
 mod hello;
 mod hosts;
+mod identity;
 mod interim;
 mod lab;
 mod limits;
