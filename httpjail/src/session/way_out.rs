@@ -30,11 +30,17 @@ pub(super) fn options(
     for given in &plan.client_certs {
         tell_of_readable_key(&given.key, jailed);
     }
+    for (scheme, proxy) in [("http", &plan.proxies.http), ("https", &plan.proxies.https)] {
+        if let Some(proxy) = proxy {
+            tracing::info!("allowed requests by {scheme} go through the proxy {proxy}");
+        }
+    }
     Ok(Options {
         identities,
         resolve: plan.resolve.iter().map(|entry| (entry.name.clone(), entry.address)).collect(),
         extra_ca,
         allow_private: private_access(&plan.allow_private),
+        proxies: plan.proxies.clone(),
         ..Options::default()
     })
 }

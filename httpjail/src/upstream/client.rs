@@ -11,7 +11,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{task::spawn_local, time::interval};
 
-use super::{Lease, Origin, Route, UpstreamError, dial::Connection, pool::Pool};
+use super::{Lease, Origin, Route, UpstreamError, ViaError, dial::Connection, pool::Pool};
 
 const SWEEP: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 512;
@@ -57,6 +57,9 @@ where
         mut request: Request<B>,
         copy: impl Fn(&Request<B>) -> Option<Request<B>>,
     ) -> Result<(Response<Incoming>, Lease<B>), UpstreamError> {
+        if let Some(proxy) = self.route.forwarder(&origin) {
+            proxy.address(&mut request, &origin);
+        }
         while let Some(mut sender) = self.pool.take(&origin).await {
             let again = copy(&request);
             let mut error = match sender.try_send_request(request).await {
@@ -84,6 +87,10 @@ where
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Switched(origin.authority.host().clone()));
         }
+        let wants_credentials = response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        if wants_credentials && self.route.forwarder(&origin).is_some() {
+            return Err(ViaError::Credentials.into());
+        }
         Ok((response, self.lease(origin, sender)))
     }
 
@@ -101,7 +108,9 @@ where
 
     async fn connect(&self, origin: &Origin) -> Result<SendRequest<B>, UpstreamError> {
         match self.route.dial(origin).await? {
-            Connection::Plain(stream) => self.start(origin, TokioIo::new(stream)).await,
+            Connection::Plain(stream) | Connection::Forwarded(stream) => {
+                self.start(origin, TokioIo::new(stream)).await
+            }
             Connection::Tls(stream) => self.start(origin, TokioIo::new(stream)).await,
         }
     }

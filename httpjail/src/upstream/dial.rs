@@ -8,7 +8,7 @@ use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    Options, Origin, Timeouts, Trust, TrustError, UpstreamError, bulk::Bulk,
+    Options, Origin, Proxies, Timeouts, Trust, TrustError, UpstreamError, bulk::Bulk,
     identities::Identities, resolve::Resolver,
 };
 use crate::policy::{Host, Scheme};
@@ -24,6 +24,8 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 pub(super) enum Connection {
     /// For `http`.
     Plain(TcpStream),
+    /// For `http`, to a proxy that is told in each request where that goes.
+    Forwarded(TcpStream),
     /// For `https`, verified.
     Tls(Box<TlsStream<Bulk>>),
 }
@@ -31,10 +33,11 @@ pub(super) enum Connection {
 /// What all threads need to dial: the resolver's rules and the trusted roots.
 #[derive(Debug)]
 pub(crate) struct Route {
-    resolver: Resolver,
+    pub(super) resolver: Resolver,
     trust: Trust,
     identities: Identities,
-    timeouts: Timeouts,
+    pub(super) proxies: Proxies,
+    pub(super) timeouts: Timeouts,
 }
 
 impl Route {
@@ -43,20 +46,43 @@ impl Route {
         let trust = Trust::new(&options.extra_ca)?;
         let identities = Identities::new(&options.identities);
         let resolver = Resolver::new(options, own);
-        Ok(Self { resolver, trust, identities, timeouts: options.timeouts })
+        let proxies = options.proxies.clone();
+        Ok(Self { resolver, trust, identities, proxies, timeouts: options.timeouts })
     }
 
-    /// Connects to `origin`.
+    /// Connects to `origin`, or to the proxy that takes requests to it one by one.
     pub(super) async fn dial(&self, origin: &Origin) -> Result<Connection, UpstreamError> {
+        match self.forwarder(origin) {
+            Some(proxy) => self.reach_forwarder(proxy, origin).await.map(Connection::Forwarded),
+            None => self.dial_through(origin).await,
+        }
+    }
+
+    /// Connects to `origin`, through a proxy if need be: what is written goes there, whatever it is.
+    pub(super) async fn dial_through(&self, origin: &Origin) -> Result<Connection, UpstreamError> {
         let host = origin.authority.host();
-        let addresses = self.resolver.resolve(&origin.authority).await?;
-        let stream = timeout(self.timeouts.connect, connect(host, addresses))
-            .await
-            .map_err(|_| UpstreamError::ConnectTimeout(host.clone()))??;
+        let stream = match self.proxies.of(origin) {
+            Some(proxy) => self.tunnel_through(proxy, origin).await?,
+            None => {
+                let addresses = self.resolver.resolve(&origin.authority).await?;
+                self.connect(host, addresses).await?
+            }
+        };
         match origin.scheme {
             Scheme::Http => Ok(Connection::Plain(stream)),
             Scheme::Https => self.handshake(host, stream).await,
         }
+    }
+
+    /// Connects to one of the addresses of `host` in time.
+    pub(super) async fn connect(
+        &self,
+        host: &Host,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<TcpStream, UpstreamError> {
+        timeout(self.timeouts.connect, connect(host, addresses))
+            .await
+            .map_err(|_| UpstreamError::ConnectTimeout(host.clone()))?
     }
 
     /// Reads the roots, unless that was done, so that a dial soon after needn't wait for it.

@@ -8,7 +8,7 @@ use std::{
 
 use rustls::AlertDescription;
 
-use super::{TrustError, ranges::Special};
+use super::{TrustError, ViaError, ranges::Special};
 use crate::policy::Host;
 
 /// A failure to get an answer from an origin. Each fits in one line together with its sources.
@@ -60,6 +60,9 @@ pub enum UpstreamError {
     /// No address answered in time.
     #[error("connect to {0}: no answer in time")]
     ConnectTimeout(Host),
+    /// A proxy on the way is none.
+    #[error("pass the upstream proxy")]
+    Via(#[from] ViaError),
     /// There are no roots to verify with.
     #[error("verify the origin")]
     Trust(#[from] TrustError),

@@ -7,10 +7,12 @@ mod error;
 mod identities;
 mod options;
 mod pool;
+mod proxies;
 mod ranges;
 mod resolve;
 mod switch;
 mod trust;
+mod via;
 
 #[cfg(test)]
 mod tests;
@@ -21,5 +23,7 @@ pub use error::UpstreamError;
 pub use identities::{ClientIdentity, IdentityError};
 pub use options::{Options, PrivateAccess, Timeouts};
 pub(crate) use pool::{Lease, Origin};
+pub use proxies::{ExceptedHosts, Exception, Proxies, Proxy};
 pub(crate) use switch::Switch;
 pub use trust::{Trust, TrustError};
+pub use via::ViaError;

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 
-use super::{ClientIdentity, ranges};
+use super::{ClientIdentity, Proxies, ranges};
 use crate::policy::Host;
 
 /// What the user decided about the way out.
@@ -19,6 +19,8 @@ pub struct Options {
     pub identities: Vec<ClientIdentity>,
     /// Special address ranges that may be dialled (`--allow-private`).
     pub allow_private: PrivateAccess,
+    /// Proxies on the way (`--upstream-proxy`).
+    pub proxies: Proxies,
     /// How long each step of the way may take.
     pub timeouts: Timeouts,
 }
@@ -30,6 +32,8 @@ pub struct Timeouts {
     pub resolve: Duration,
     /// Connecting to one of them.
     pub connect: Duration,
+    /// What a proxy on the way needs to connect to the origin.
+    pub tunnel: Duration,
     /// The TLS handshake.
     pub handshake: Duration,
 }
@@ -37,7 +41,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         let each = Duration::from_secs(10);
-        Self { resolve: each, connect: each, handshake: each }
+        Self { resolve: each, connect: each, tunnel: 2 * each, handshake: each }
     }
 }
 

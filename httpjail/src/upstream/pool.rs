@@ -94,6 +94,11 @@ impl<B> Lease<B> {
         Self { pool, origin, sender }
     }
 
+    /// A connection that no other request may use.
+    pub(super) fn unshared(origin: Origin, sender: SendRequest<B>) -> Self {
+        Self::new(Rc::new(Pool::new()), origin, sender)
+    }
+
     /// Puts the connection back: both the request and its answer have come to their end.
     pub(crate) fn finish(self) {
         self.pool.put(self.origin, self.sender);

@@ -75,7 +75,7 @@ fn socket_address(ip: &str, port: u16) -> SocketAddr {
 }
 
 fn patient() -> Timeouts {
-    Timeouts { resolve: LONG, connect: LONG, handshake: LONG }
+    Timeouts { resolve: LONG, connect: LONG, tunnel: LONG, handshake: LONG }
 }
 
 #[test]

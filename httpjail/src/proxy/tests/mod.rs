@@ -19,6 +19,7 @@ mod smuggling;
 mod streams;
 mod tls;
 mod unfinished;
+mod via;
 mod websocket;
 mod whole;
 mod wire;
