@@ -1,4 +1,9 @@
 //! From what was judged to addresses that may be dialled.
+//!
+//! Names are resolved as the machine does it, by getaddrinfo(3): `/etc/hosts`, the order of
+//! nsswitch.conf, search lists and caches of the machine's own are all in it. It doesn't tell how
+//! long its answer holds, so none is kept here: each new connection asks, and those that are open
+//! spare the question.
 
 use std::{
     collections::HashMap,
