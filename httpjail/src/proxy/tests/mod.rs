@@ -17,6 +17,7 @@ mod plain;
 mod refusals;
 mod smuggling;
 mod streams;
+mod tickets;
 mod tls;
 mod unfinished;
 mod via;
