@@ -5,6 +5,7 @@ pub use crate::dns::fuzz::dns_message;
 pub use crate::policy::fuzz::authority;
 pub use crate::proxy::fuzz::{client_hello, sniff};
 pub use crate::rules::fuzz::rule_result;
+pub use crate::upstream::fuzz::proxy_answer;
 
 #[cfg(test)]
 mod tests {
@@ -14,10 +15,11 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 5] = [
+    const TARGETS: [(&str, Target); 6] = [
         ("authority", authority),
         ("client_hello", client_hello),
         ("dns_message", dns_message),
+        ("proxy_answer", proxy_answer),
         ("rule_result", rule_result),
         ("sniff", sniff),
     ];

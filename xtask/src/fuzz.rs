@@ -25,6 +25,7 @@ enum Target {
     Authority,
     ClientHello,
     DnsMessage,
+    ProxyAnswer,
     RuleResult,
     Sniff,
 }
@@ -35,6 +36,7 @@ impl Target {
             Self::Authority => "authority",
             Self::ClientHello => "client_hello",
             Self::DnsMessage => "dns_message",
+            Self::ProxyAnswer => "proxy_answer",
             Self::RuleResult => "rule_result",
             Self::Sniff => "sniff",
         }

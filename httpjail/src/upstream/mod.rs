@@ -4,6 +4,8 @@ mod bulk;
 mod client;
 mod dial;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod identities;
 mod options;
 mod pool;

@@ -13,7 +13,9 @@ use crate::policy::{Authority, Scheme};
 
 /// How long a proxy's answer may be.
 const MOST: usize = 16 * 1024;
-const HEAD_END: &[u8] = b"\r\n\r\n";
+/// How many interim answers may come before the one that counts.
+const MOST_INTERIM: usize = 8;
+pub(super) const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// Why the proxy of the user's network was no way out. The jailed command may read it: it names
 /// neither the proxy nor what that was told.
@@ -109,13 +111,17 @@ pub(super) async fn tunnel(
     target: &Authority,
 ) -> Result<(), ViaError> {
     stream.write_all(&question(proxy, target)).await.map_err(ViaError::Broken)?;
-    let head = read_head(stream).await?;
-    match status(&head) {
-        Some(200..=299) => Ok(()),
-        Some(407) => Err(ViaError::Credentials),
-        Some(status) => Err(ViaError::Refused(status)),
-        None => Err(ViaError::NotHttp),
+    for _ in 0..MOST_INTERIM {
+        let head = read_head(stream).await?;
+        match status(&head) {
+            Some(100 | 102..=199) => {}
+            Some(200..=299) => return Ok(()),
+            Some(407) => return Err(ViaError::Credentials),
+            Some(status) => return Err(ViaError::Refused(status)),
+            None => break,
+        }
     }
+    Err(ViaError::NotHttp)
 }
 
 fn question(proxy: &Proxy, target: &Authority) -> Vec<u8> {
@@ -150,7 +156,7 @@ async fn read_head(stream: &mut TcpStream) -> Result<Vec<u8>, ViaError> {
 }
 
 /// How many of the bytes `ahead` belong to the head that begins with `head`.
-fn taken(head: &[u8], ahead: &[u8]) -> usize {
+pub(super) fn taken(head: &[u8], ahead: &[u8]) -> usize {
     let overlap = head.get(head.len().saturating_sub(HEAD_END.len() - 1)..).unwrap_or_default();
     let joined = [overlap, ahead].concat();
     let end = joined.windows(HEAD_END.len()).position(|window| window == HEAD_END);
@@ -158,13 +164,13 @@ fn taken(head: &[u8], ahead: &[u8]) -> usize {
 }
 
 /// The status that an answer's first line has.
-fn status(head: &[u8]) -> Option<u16> {
+pub(super) fn status(head: &[u8]) -> Option<u16> {
     let line = head.split(|byte| *byte == b'\r').next()?;
     let rest = line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 "))?;
     let (code, after) = rest.split_at_checked(3)?;
     let plain = code.iter().all(u8::is_ascii_digit) && matches!(after, [] | [b' ', ..]);
     let code = std::str::from_utf8(code).ok()?.parse().ok()?;
-    (plain && code >= 200).then_some(code)
+    (plain && code >= 100).then_some(code)
 }
 
 #[cfg(test)]
@@ -180,7 +186,8 @@ mod tests {
             (b"HTTP/1.0 200\r\nX: y\r\n\r\n", Some(200)),
             (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", Some(407)),
             (b"HTTP/1.1 204 \r\n\r\n", Some(204)),
-            (b"HTTP/1.1 100 Continue\r\n\r\n", None),
+            (b"HTTP/1.1 100 Continue\r\n\r\n", Some(100)),
+            (b"HTTP/1.1 099 \r\n\r\n", None),
             (b"HTTP/1.1 2000 OK\r\n\r\n", None),
             (b"HTTP/1.1 +20 OK\r\n\r\n", None),
             (b"HTTP/1.1 20\r\n\r\n", None),

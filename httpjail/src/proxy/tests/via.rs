@@ -91,7 +91,9 @@ fn serve(
         }
         let mut server = TcpStream::connect(origin)?;
         if head.starts_with("CONNECT ") {
-            client.write_all(b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n")?;
+            client.write_all(
+                b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 Connection established\r\nX: y\r\n\r\n",
+            )?;
             return relay(reader, client, server);
         }
         // As proxies do: the target in its short form, and nothing that was for the proxy alone.
