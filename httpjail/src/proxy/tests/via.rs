@@ -194,6 +194,44 @@ fn https_goes_through_by_connect_and_is_verified() {
     assert!(!origin.request().contains("bWU6"));
 }
 
+/// Agrees to a WebSocket at `/chat`, and answers words in it.
+fn chat(request: &str) -> Option<Vec<u8>> {
+    match request {
+        _ if request.starts_with("GET /chat ") => Some(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+                .to_vec(),
+        ),
+        _ if request.starts_with("GET ") => echo(request),
+        words => Some(format!("heard {words}").into_bytes()),
+    }
+}
+
+#[test]
+fn a_websocket_gets_a_connection_through_the_proxy_and_shares_it_with_nobody() {
+    let origin = Origin::plain(chat);
+    let via = Via::start(origin.address, Manner::Serving);
+    let lab = Lab::start(through(&via, PrivateAccess::All));
+    let mut client = lab.connect((A_TEST, 80));
+    let wish = |path: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: c.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+    };
+    assert_eq!(client.ask(&wish("/declined")).body, "GET /declined HTTP/1.1");
+    // By the proxy again, and not by the connection that is left: it would be told the password.
+    assert_eq!(client.get("c.test", "/x").status, 200);
+    let head = client.send(wish("/chat")).until(b"\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(client.send("words\r\n\r\n").until(b"\r\n\r\n"), "heard words\r\n\r\n");
+    let lines: Vec<_> =
+        via.heads().iter().map(|head| head.lines().next().unwrap().to_owned()).collect();
+    let connect = "CONNECT c.test:80 HTTP/1.1";
+    assert_eq!(lines, [connect, "GET http://c.test/x HTTP/1.1", connect]);
+    assert!(!origin.requests().iter().any(|request| request.contains("bWU6")));
+}
+
 #[test]
 fn a_name_with_an_address_of_the_users_is_connected_to_there() {
     let origin = Origin::plain(echo);
