@@ -12,7 +12,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::policy::{Host, HostPattern};
+use crate::policy::{Host, OriginPattern};
 
 /// Each worker has an engine and a pool of connections of its own; more would only cost memory.
 const MOST_WORKERS: usize = 64;
@@ -30,7 +30,7 @@ pub struct Resolve {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCert {
     /// The origins.
-    pub hosts: HostPattern,
+    pub hosts: OriginPattern,
     /// The file of the certificate, and of those between it and a root.
     pub certificate: PathBuf,
     /// The file of the key.
@@ -67,7 +67,7 @@ pub enum OptionError {
     ClientCertForm,
     /// The left side is neither a host nor all names below one.
     #[error("`{0}` isn't a host, nor a pattern such as *.example.com")]
-    HostPattern(String),
+    Pattern(String),
     /// Neither a network nor an address.
     #[error("`{0}` isn't an address range, such as 10.0.0.0/8 or fd00::/8")]
     Range(String),
@@ -129,7 +129,7 @@ impl FromStr for ClientCert {
         else {
             return Err(OptionError::ClientCertForm);
         };
-        let hosts = hosts.parse().map_err(|_| OptionError::HostPattern(hosts.to_owned()))?;
+        let hosts = hosts.parse().map_err(|_| OptionError::Pattern(hosts.to_owned()))?;
         Ok(Self { hosts, certificate, key })
     }
 }
@@ -245,7 +245,7 @@ mod tests {
         }
         for text in ["=c,k", "*=c,k", "*.1.2.3.4=c,k", "a.test:443=c,k", "https://a.test=c,k"] {
             let error = text.parse::<ClientCert>().unwrap_err();
-            assert!(matches!(error, OptionError::HostPattern(_)), "{text}: {error}");
+            assert!(matches!(error, OptionError::Pattern(_)), "{text}: {error}");
         }
     }
 

@@ -18,6 +18,6 @@ pub use facts::{AuthorityInUrl, Process, RequestFacts, Scheme};
 pub use gate::Gate;
 pub use host::{Authority, AuthorityError, Host, HostPort};
 pub use names::SyntheticNames;
-pub use pattern::{HostPattern, is_below};
+pub use pattern::{OriginPattern, is_below};
 pub use permit::Permitted;
 pub use pulse::Pulse;

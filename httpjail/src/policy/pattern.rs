@@ -6,14 +6,14 @@ use super::{AuthorityError, Host};
 
 /// `a.test` is that host alone; `*.a.test` all names below it, at any depth, and not itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
+pub enum OriginPattern {
     /// This host.
     One(Host),
     /// All names below this domain.
     Below(String),
 }
 
-impl HostPattern {
+impl OriginPattern {
     /// Whether it is about `host`.
     pub fn matches(&self, host: &Host) -> bool {
         match (self, host) {
@@ -37,7 +37,7 @@ pub fn is_below(name: &str, domain: &str) -> bool {
     name.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
-impl FromStr for HostPattern {
+impl FromStr for OriginPattern {
     type Err = AuthorityError;
 
     fn from_str(text: &str) -> Result<Self, AuthorityError> {
@@ -51,7 +51,7 @@ impl FromStr for HostPattern {
     }
 }
 
-impl fmt::Display for HostPattern {
+impl fmt::Display for OriginPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::One(host) => host.fmt(f),
@@ -77,7 +77,7 @@ mod tests {
             ("127.1", &["127.0.0.1"], &["127.0.0.2"]),
             ("[::1]", &["[::1]"], &["[::2]", "localhost"]),
         ] {
-            let parsed: HostPattern = pattern.parse().unwrap();
+            let parsed: OriginPattern = pattern.parse().unwrap();
             let is_about = |host: &&str| parsed.matches(&Host::parse(host).unwrap());
             assert!(about.iter().all(is_about), "{pattern}");
             assert!(!not_about.iter().any(is_about), "{pattern}");
@@ -89,13 +89,13 @@ mod tests {
     fn what_is_about_no_host_is_refused() {
         for text in ["", "*", "*.", "a.*.test", "*a.test", "**.a.test", "*.1.2.3.4", "*.*.a", "a b"]
         {
-            assert!(text.parse::<HostPattern>().is_err(), "{text:?}");
+            assert!(text.parse::<OriginPattern>().is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn one_host_is_closer_than_a_domain_and_a_long_domain_than_a_short() {
-        let close = |text: &str| text.parse::<HostPattern>().unwrap().closeness();
+        let close = |text: &str| text.parse::<OriginPattern>().unwrap().closeness();
         assert!(close("a.b.test") > close("*.b.test") && close("*.b.test") > close("*.test"));
     }
 }

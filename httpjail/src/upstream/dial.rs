@@ -60,22 +60,24 @@ impl Route {
 
     /// Connects to `origin`, through a proxy if need be: what is written goes there, whatever it is.
     pub(super) async fn dial_through(&self, origin: &Origin) -> Result<Connection, UpstreamError> {
-        let host = origin.authority.host();
-        let stream = match self.proxies.of(origin) {
-            Some(proxy) => self.tunnel_through(proxy, origin).await?,
-            None => {
-                let addresses = self.resolver.resolve(&origin.authority).await?;
-                self.connect(host, addresses).await?
-            }
-        };
+        let stream = self.open(origin).await?;
         match origin.scheme {
             Scheme::Http => Ok(Connection::Plain(stream)),
-            Scheme::Https => self.handshake(host, stream).await,
+            Scheme::Https => self.handshake(origin.authority.host(), stream).await,
         }
     }
 
+    /// The TCP connection for that.
+    async fn open(&self, origin: &Origin) -> Result<TcpStream, UpstreamError> {
+        if let Some(proxy) = self.proxies.of(origin) {
+            return self.tunnel_through(proxy, origin).await;
+        }
+        let addresses = self.resolver.resolve(&origin.authority).await?;
+        self.connect_to(origin.authority.host(), addresses).await
+    }
+
     /// Connects to one of the addresses of `host` in time.
-    pub(super) async fn connect(
+    pub(super) async fn connect_to(
         &self,
         host: &Host,
         addresses: Vec<SocketAddr>,

@@ -97,7 +97,7 @@ impl Route {
     async fn reach(&self, proxy: &Proxy) -> Result<TcpStream, UpstreamError> {
         let reached = async {
             let addresses = self.resolver.resolve_proxy(proxy.authority()).await?;
-            self.connect(proxy.authority().host(), addresses).await
+            self.connect_to(proxy.authority().host(), addresses).await
         };
         Ok(reached.await.map_err(ViaError::from)?)
     }
