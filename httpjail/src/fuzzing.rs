@@ -5,6 +5,7 @@ pub use crate::dns::fuzz::dns_message;
 pub use crate::policy::fuzz::authority;
 pub use crate::proxy::fuzz::{client_hello, http2_frames, sniff};
 pub use crate::rules::fuzz::rule_result;
+pub use crate::upstream::fuzz::proxy_answer;
 
 #[cfg(test)]
 mod tests {
@@ -14,11 +15,12 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 6] = [
+    const TARGETS: [(&str, Target); 7] = [
         ("authority", authority),
         ("client_hello", client_hello),
         ("dns_message", dns_message),
         ("http2_frames", http2_frames),
+        ("proxy_answer", proxy_answer),
         ("rule_result", rule_result),
         ("sniff", sniff),
     ];

@@ -19,6 +19,9 @@ fn httpjail(words: &[&str]) -> Said {
 fn command(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_httpjail"));
     command.args(words).env_remove("RUST_LOG").env_remove("NO_COLOR");
+    for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
+        command.env_remove(proxy).env_remove(proxy.to_uppercase());
+    }
     command
 }
 

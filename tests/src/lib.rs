@@ -21,6 +21,7 @@ pub use crate::sniffer::{Frame, Sniffer};
 pub mod act;
 pub mod addresses;
 pub mod cgroup;
+pub mod openssl;
 pub mod programs;
 pub mod sys;
 

@@ -26,6 +26,7 @@ enum Target {
     ClientHello,
     DnsMessage,
     Http2Frames,
+    ProxyAnswer,
     RuleResult,
     Sniff,
 }
@@ -37,6 +38,7 @@ impl Target {
             Self::ClientHello => "client_hello",
             Self::DnsMessage => "dns_message",
             Self::Http2Frames => "http2_frames",
+            Self::ProxyAnswer => "proxy_answer",
             Self::RuleResult => "rule_result",
             Self::Sniff => "sniff",
         }

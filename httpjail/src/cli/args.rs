@@ -11,7 +11,10 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 
-use super::options::{self, PrivateRange, Resolve, Timeout};
+use super::{
+    options::{self, ClientCert, PrivateRange, Resolve, Timeout},
+    upstream_proxy::UpstreamProxy,
+};
 
 /// Shown below the options on the page of `--help`.
 const AFTER_HELP: &str = "\
@@ -129,6 +132,14 @@ pub(super) struct RunArgs {
     /// Trust these certificates (PEM) upstream, besides the system's; repeatable
     #[arg(long, value_name = "FILE")]
     pub(super) upstream_ca: Vec<PathBuf>,
+
+    /// Show this certificate (PEM) to origins at HOST, or *.HOST, that ask for one; repeatable
+    #[arg(long, value_name = "HOST=CERT,KEY")]
+    pub(super) client_cert: Vec<ClientCert>,
+
+    /// Go through this HTTP proxy instead of the environment's (HTTPS_PROXY), or through none
+    #[arg(long, value_name = "URL|none")]
+    pub(super) upstream_proxy: Option<UpstreamProxy>,
 
     /// Use this address for that name, upstream; repeatable
     #[arg(long, value_name = "NAME=ADDR")]
@@ -265,6 +276,11 @@ mod tests {
             "a",
             "--upstream-ca",
             "b",
+            "--client-cert",
+            "a.test=c,k",
+            "--client-cert=*.b.test=c,k",
+            "--upstream-proxy",
+            "none",
             "--resolve",
             "a.test=::1",
             "--resolve",
@@ -289,6 +305,8 @@ mod tests {
         assert_eq!(run.request_log, Some("log".into()));
         assert_eq!(run.timeout.unwrap().0.as_millis(), 1500);
         assert_eq!(run.upstream_ca, [PathBuf::from("a"), "b".into()]);
+        assert_eq!(run.client_cert.len(), 2);
+        assert_eq!(run.upstream_proxy, Some(UpstreamProxy::None));
         assert_eq!(run.resolve.len(), 2);
         let net = PrivateRange::Net("10.0.0.0/8".parse().unwrap());
         assert_eq!(run.allow_private, [net, PrivateRange::All]);
@@ -339,6 +357,8 @@ mod tests {
             &["--strict", "--test", "u"],
             &["--timeout", "0", "cmd"],
             &["--resolve", "a", "cmd"],
+            &["--client-cert", "a.test=c", "cmd"],
+            &["--upstream-proxy", "socks5://a.test", "cmd"],
             &["--allow-private=", "cmd"],
             &["--allow-private=x", "cmd"],
             &["--publish", "0", "cmd"],
@@ -366,6 +386,10 @@ mod tests {
             &["--js", "a", "--js-file", "b", "cmd"],
             &["--timeout", "0", "cmd"],
             &["--resolve", "a", "cmd"],
+            &["--client-cert", "a.test=c.pem", "cmd"],
+            &["--client-cert", "*=c.pem,k.pem", "cmd"],
+            &["--upstream-proxy", "socks5h://a.test:1080", "cmd"],
+            &["--upstream-proxy", "http://a.test:x", "cmd"],
             &["--allow-private=10.1.2.3/8", "cmd"],
             &["--allow-unix", "docker.sock", "cmd"],
             &["--allow-unix", "@/tmp/.X11-unix/X0", "cmd"],

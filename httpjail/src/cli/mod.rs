@@ -9,5 +9,6 @@ mod options;
 pub mod plan;
 mod report;
 mod run;
+mod upstream_proxy;
 
 pub use run::main;

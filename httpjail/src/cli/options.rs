@@ -12,7 +12,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::policy::Host;
+use crate::policy::{Host, OriginPattern};
 
 /// Each worker has an engine and a pool of connections of its own; more would only cost memory.
 const MOST_WORKERS: usize = 64;
@@ -24,6 +24,17 @@ pub struct Resolve {
     pub name: Host,
     /// The address that stands for it.
     pub address: IpAddr,
+}
+
+/// `--client-cert HOST=CERT,KEY`: the proxy shows this certificate to those origins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCert {
+    /// The origins.
+    pub hosts: OriginPattern,
+    /// The file of the certificate, and of those between it and a root.
+    pub certificate: PathBuf,
+    /// The file of the key.
+    pub key: PathBuf,
 }
 
 /// `--allow-private[=CIDR]`: special addresses that the proxy may dial.
@@ -51,6 +62,12 @@ pub enum OptionError {
     /// The right side is no address.
     #[error("`{0}` isn't an IP address")]
     ResolveAddress(String),
+    /// Not a host and two files.
+    #[error("expected HOST=CERT,KEY, such as api.test=cert.pem,key.pem (paths without commas)")]
+    ClientCertForm,
+    /// The left side is neither a host nor all names below one.
+    #[error("`{0}` isn't a host, nor a pattern such as *.example.com")]
+    Pattern(String),
     /// Neither a network nor an address.
     #[error("`{0}` isn't an address range, such as 10.0.0.0/8 or fd00::/8")]
     Range(String),
@@ -99,6 +116,21 @@ impl FromStr for Resolve {
         }
         .ok_or_else(|| OptionError::ResolveAddress(address.to_owned()))?;
         Ok(Self { name: parsed, address })
+    }
+}
+
+impl FromStr for ClientCert {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        let (hosts, files) = text.split_once('=').ok_or(OptionError::ClientCertForm)?;
+        let mut files = files.split(',').filter(|file| !file.is_empty()).map(PathBuf::from);
+        let (Some(certificate), Some(key), None) = (files.next(), files.next(), files.next())
+        else {
+            return Err(OptionError::ClientCertForm);
+        };
+        let hosts = hosts.parse().map_err(|_| OptionError::Pattern(hosts.to_owned()))?;
+        Ok(Self { hosts, certificate, key })
     }
 }
 
@@ -192,6 +224,28 @@ mod tests {
             "a b=::1",
         ] {
             assert!(text.parse::<Resolve>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_hosts_with_their_certificates() {
+        for (text, hosts, certificate, key) in [
+            ("A.test=/c.pem,k.pem", "a.test", "/c.pem", "k.pem"),
+            ("*.a.test=c=1,k=2", "*.a.test", "c=1", "k=2"),
+            ("[::1]=c,k", "[::1]", "c", "k"),
+        ] {
+            let read: ClientCert = text.parse().unwrap();
+            let (hosts, certificate, key) =
+                (hosts.parse().unwrap(), certificate.into(), key.into());
+            assert_eq!(read, ClientCert { hosts, certificate, key }, "{text}");
+        }
+        for text in ["", "a.test", "a.test=", "a.test=c", "a.test=c,", "a.test=,k", "a.test=c,k,x"]
+        {
+            assert_eq!(text.parse::<ClientCert>(), Err(OptionError::ClientCertForm), "{text}");
+        }
+        for text in ["=c,k", "*=c,k", "*.1.2.3.4=c,k", "a.test:443=c,k", "https://a.test=c,k"] {
+            let error = text.parse::<ClientCert>().unwrap_err();
+            assert!(matches!(error, OptionError::Pattern(_)), "{text}: {error}");
         }
     }
 

@@ -12,18 +12,20 @@ use std::{
 use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
 use super::args::{Action, Cli, RunArgs};
-pub use super::options::{PrivateRange, Resolve};
+pub use super::options::{ClientCert, PrivateRange, Resolve};
+use super::upstream_proxy::{self, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
     policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
+    upstream::Proxies,
 };
 
 /// The one thing that this invocation does.
 #[derive(Debug)]
 pub enum Plan {
     /// Run a command in a jail.
-    Run(RunPlan),
+    Run(Box<RunPlan>),
     /// Ask the rule about one request.
     Test(TestPlan),
     /// Remove what dead runs left.
@@ -85,6 +87,10 @@ pub struct UpstreamPlan {
     pub resolve: Vec<Resolve>,
     /// Files of certificates to trust besides the system's.
     pub extra_ca: Vec<PathBuf>,
+    /// Certificates that some origins are shown.
+    pub client_certs: Vec<ClientCert>,
+    /// Proxies on the way.
+    pub proxies: Proxies,
     /// Special addresses that may be dialled.
     pub allow_private: Vec<PrivateRange>,
 }
@@ -113,6 +119,9 @@ pub enum PlanError {
     /// The rule can't be used.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// The environment names a proxy that can't be used.
+    #[error(transparent)]
+    Proxy(#[from] VariableError),
     /// `--test` was given no HTTP method.
     #[error("understand --test: `{0}` isn't an HTTP method")]
     Method(String),
@@ -141,6 +150,9 @@ impl PlanError {
             Self::Network(network) => {
                 Some(format!("write --allow-private={network}, with an equals sign"))
             }
+            Self::Proxy(_) => Some(
+                "name another by --upstream-proxy, or go without: --upstream-proxy none".to_owned(),
+            ),
             Self::Published(_)
             | Self::Rule(_)
             | Self::Method(_)
@@ -151,7 +163,8 @@ impl PlanError {
 }
 
 impl Plan {
-    /// Understands what clap read. The only effect is reading the rule's file.
+    /// Understands what clap read. The only effect is reading the rule's file; of the environment,
+    /// variables that name proxies count.
     pub(super) fn new(cli: Cli) -> Result<Self, PlanError> {
         match cli.action {
             Some(Action::Cleanup { all, verbose: _ }) => return Ok(Self::Cleanup { all }),
@@ -161,7 +174,7 @@ impl Plan {
         let rules = rules(cli.run.js.as_deref(), cli.run.js_file.as_deref())?;
         match cli.run.test {
             Some(words) => Ok(Self::Test(TestPlan { rules, facts: question(&words)? })),
-            None => RunPlan::new(cli.run, rules).map(Self::Run),
+            None => RunPlan::new(cli.run, rules).map(|run| Self::Run(Box::new(run))),
         }
     }
 }
@@ -185,6 +198,10 @@ impl RunPlan {
             upstream: UpstreamPlan {
                 resolve: run.resolve,
                 extra_ca: run.upstream_ca,
+                client_certs: run.client_cert,
+                proxies: upstream_proxy::proxies(run.upstream_proxy, |name| {
+                    std::env::var_os(name)
+                })?,
                 allow_private: run.allow_private,
             },
             published,

@@ -8,6 +8,7 @@ pub(crate) mod fuzz;
 mod gate;
 mod host;
 mod names;
+mod pattern;
 mod permit;
 mod pulse;
 
@@ -17,5 +18,6 @@ pub use facts::{AuthorityInUrl, Process, RequestFacts, Scheme};
 pub use gate::Gate;
 pub use host::{Authority, AuthorityError, Host, HostPort};
 pub use names::SyntheticNames;
+pub use pattern::{OriginPattern, is_below};
 pub use permit::Permitted;
 pub use pulse::Pulse;

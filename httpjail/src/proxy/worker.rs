@@ -26,8 +26,9 @@ use crate::{
     upstream::{Client, Route},
 };
 
-/// Only name lookups block.
-const MAX_BLOCKING_THREADS: usize = 16;
+/// Only name lookups block, each for as long as the name's servers take. A thread is made when it is
+/// needed and ends when it isn't; so many lookups without an answer hold up no other.
+const MAX_BLOCKING_THREADS: usize = 128;
 
 /// What the connections of one worker share.
 pub(super) struct Worker {

@@ -9,7 +9,6 @@ use std::{
 
 use httpjail_common::event::RefuseReason;
 use rustix::process::{Resource, getrlimit};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     SessionError, canary,
@@ -22,6 +21,7 @@ use super::{
     run_dir::RunDir,
     servers::Servers,
     supervise::{End, until_start},
+    way_out,
 };
 use crate::{
     backend::linux::{
@@ -35,10 +35,10 @@ use crate::{
         spawn::{self, Child, ENDING, HeldChild, SpawnPlan},
         user::{self, Identity},
     },
-    cli::plan::{PrivateRange, RunPlan, UpstreamPlan},
+    cli::plan::RunPlan,
     proxy,
     tls::ChildTrust,
-    upstream::{Options, PrivateAccess},
+    upstream::Options,
 };
 
 /// How long the proxy may take until it reports: a key and a certificate.
@@ -76,7 +76,7 @@ impl Planned {
         let sockets = doors::sockets(&plan.allow_unix)?;
         doors::announce(&plan, &sockets, identity.is_none());
         doors::tell_of_low_ports(&plan.published, identity.is_none());
-        let upstream = upstream(&plan.upstream)?;
+        let upstream = way_out::options(&plan.upstream, identity.as_ref())?;
         let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
         let log = log.transpose()?;
         let inherited = spawn::Signals::capture();
@@ -287,33 +287,4 @@ fn enough_descriptors() -> Result<(), SessionError> {
         Some(limit) if limit < FEWEST_DESCRIPTORS => Err(SessionError::Descriptors(limit)),
         Some(_) | None => Ok(()),
     }
-}
-
-/// Turns the plan's choices into the dialler's.
-fn upstream(plan: &UpstreamPlan) -> Result<Options, SessionError> {
-    let mut extra_ca = Vec::new();
-    for path in &plan.extra_ca {
-        let failed = |source| SessionError::UpstreamCa { path: path.clone(), source };
-        for certificate in CertificateDer::pem_file_iter(path).map_err(failed)? {
-            extra_ca.push(certificate.map_err(failed)?);
-        }
-        if extra_ca.is_empty() {
-            return Err(failed(rustls_pki_types::pem::Error::NoItemsFound));
-        }
-    }
-    let mut networks = Vec::new();
-    let mut all = false;
-    for range in &plan.allow_private {
-        match range {
-            PrivateRange::All => all = true,
-            PrivateRange::Net(network) => networks.push(*network),
-        }
-    }
-    let allow_private = match (all, networks.is_empty()) {
-        (true, _) => PrivateAccess::All,
-        (false, true) => PrivateAccess::None,
-        (false, false) => PrivateAccess::Cidrs(networks),
-    };
-    let resolve = plan.resolve.iter().map(|entry| (entry.name.clone(), entry.address)).collect();
-    Ok(Options { resolve, extra_ca, allow_private })
 }

@@ -12,7 +12,7 @@ use httpjail_common::jail::Published;
 use super::SessionError;
 use crate::{
     backend::linux::{probe::Optional, spawn::Privileges},
-    cli::plan::{Lacking, PrivateRange, RunPlan},
+    cli::plan::{ClientCert, Lacking, PrivateRange, RunPlan},
 };
 
 /// Finds the sockets and folders that stay open, whatever the paths that were given for them.
@@ -42,6 +42,7 @@ pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
     let lines = [
         as_root(plan, is_root),
         private(&plan.upstream.allow_private),
+        names(&plan.upstream.client_certs),
         ports(&plan.published),
         unix(sockets),
         privileges(plan.privileges),
@@ -111,6 +112,14 @@ fn private(ranges: &[PrivateRange]) -> Option<String> {
     Some(format!("--allow-private opens: allowed requests may go to {named}"))
 }
 
+fn names(certificates: &[ClientCert]) -> Option<String> {
+    let hosts = certificates.iter().map(|given| given.hosts.to_string());
+    let named = hosts.reduce(|all, hosts| all + ", " + &hosts)?;
+    Some(format!(
+        "--client-cert opens: allowed requests to {named} are made in the certificate's name"
+    ))
+}
+
 fn ports(published: &Published) -> Option<String> {
     let ports = published.ports().map(|port| port.to_string());
     let named = ports.reduce(|all, port| all + ", " + &port)?;
@@ -178,6 +187,17 @@ mod tests {
         for wrong in [file, here.join("absent")] {
             assert!(sockets(&[wrong]).is_err());
         }
+    }
+
+    #[test]
+    fn names_the_hosts_that_are_shown_a_certificate() {
+        let given = |text: &str| text.parse::<ClientCert>().unwrap();
+        assert_eq!(names(&[]), None);
+        assert_eq!(
+            names(&[given("a.test=c,k"), given("*.b.test=c,k")]).unwrap(),
+            "--client-cert opens: allowed requests to a.test, *.b.test are made in the certificate's \
+             name"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{error::Error, io, path::PathBuf};
 
+use super::pem_file::PemError;
 use crate::{
     backend::linux::{
         KernelError,
@@ -12,6 +13,7 @@ use crate::{
     },
     record::LogError,
     tls::TrustError,
+    upstream,
 };
 
 /// Why httpjail itself failed. Every variant completes "failed to …".
@@ -56,7 +58,33 @@ pub enum SessionError {
         /// Its path.
         path: PathBuf,
         /// The cause.
-        source: rustls_pki_types::pem::Error,
+        source: PemError,
+    },
+    /// A certificate in such a file can't be trusted.
+    #[error("trust every certificate in {}", path.display())]
+    UnusableCa {
+        /// Its path.
+        path: PathBuf,
+        /// The cause.
+        source: upstream::TrustError,
+    },
+    /// A file of `--client-cert`.
+    #[error("read {} (--client-cert)", path.display())]
+    ClientCert {
+        /// Its path.
+        path: PathBuf,
+        /// The cause.
+        source: PemError,
+    },
+    /// A certificate and a key that are of no use together.
+    #[error("use {} with the key {} (--client-cert)", certificate.display(), key.display())]
+    ClientPair {
+        /// The certificate's path.
+        certificate: PathBuf,
+        /// The key's path.
+        key: PathBuf,
+        /// The cause.
+        source: upstream::IdentityError,
     },
     /// What `--allow-unix` names isn't there, or isn't that.
     #[error("open {} to the command (--allow-unix)", path.display())]

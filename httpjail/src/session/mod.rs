@@ -11,6 +11,7 @@ mod doors;
 mod error;
 mod jail;
 mod log;
+mod pem_file;
 mod proxy_process;
 mod proxy_role;
 mod reap;
@@ -18,6 +19,7 @@ mod run;
 mod run_dir;
 mod servers;
 mod supervise;
+mod way_out;
 
 pub use error::SessionError;
 pub use reap::{Swept, cleanup};

@@ -63,7 +63,9 @@ impl Leaves {
         // Clients ask for the dearest suite first; without AES in hardware they know better.
         config.ignore_client_order = aes_in_hardware();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Stateless tickets resume on every thread; a ticket is bound to its server name.
+        // Stateless tickets resume on every thread. rustls resumes with the server name alone that the
+        // session was begun with. Nothing rests on that: a request is judged by the name of the
+        // handshake that it came by, and a session gives its client no right to any.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::clone(self.authority.ticketer());
         config.send_tls13_tickets = 1;

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{task::spawn_local, time::interval};
 
 use super::{
-    Lease, Origin, Route, UpstreamError,
+    Lease, Origin, Route, UpstreamError, ViaError,
     dial::Connection,
     http2::{self, Sessions, Sharing, Unanswered},
     pool::Pool,
@@ -103,6 +103,9 @@ where
         mut request: Request<B>,
         copy: impl Fn(&Request<B>) -> Option<Request<B>>,
     ) -> Result<Answered<B>, UpstreamError> {
+        if let Some(proxy) = self.route.forwarder(&origin) {
+            proxy.address(&mut request, &origin);
+        }
         while let Some(mut sender) = self.pool.take(&origin).await {
             let again = copy(&request);
             let mut error = match sender.try_send_request(request).await {
@@ -149,6 +152,10 @@ where
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Switched(origin.authority.host().clone()));
         }
+        let wants_credentials = response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        if wants_credentials && self.route.forwarder(&origin).is_some() {
+            return Err(ViaError::Credentials.into());
+        }
         Ok((response.map(Arriving::Http1), self.lease(origin, sender)))
     }
 
@@ -166,7 +173,9 @@ where
 
     async fn connect(&self, origin: &Origin) -> Result<SendRequest<B>, UpstreamError> {
         match self.route.dial(origin, Offer::Http1).await? {
-            Connection::Plain(stream) => self.start(origin, TokioIo::new(stream)).await,
+            Connection::Plain(stream) | Connection::Forwarded(stream) => {
+                self.start(origin, TokioIo::new(stream)).await
+            }
             Connection::Tls(stream) => self.start(origin, TokioIo::new(stream)).await,
         }
     }
@@ -250,9 +259,11 @@ where
         origin: &Origin,
         sharing: &Sharing,
     ) -> Result<Reached<B>, UpstreamError> {
-        let started = match self.route.dial(origin, Offer::Any).await? {
+        let started = match self.route.dial_through(origin, Offer::Any).await? {
             // The client knows without asking that the origin speaks it.
-            Connection::Plain(stream) => http2::Connection::start(stream).await,
+            Connection::Plain(stream) | Connection::Forwarded(stream) => {
+                http2::Connection::start(stream).await
+            }
             Connection::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 http2::Connection::start(stream).await
             }
@@ -272,11 +283,11 @@ fn failed_by_http2(origin: &Origin, source: h2::Error) -> UpstreamError {
     if http2::is_unprocessed(&source) {
         return UpstreamError::Unprocessed(host);
     }
-    UpstreamError::Http2 { host, source }
+    UpstreamError::Http2 { host, source }.plainly()
 }
 
 pub(super) fn failed(origin: &Origin, source: hyper::Error) -> UpstreamError {
-    UpstreamError::Http { host: origin.authority.host().clone(), source }
+    UpstreamError::Http { host: origin.authority.host().clone(), source }.plainly()
 }
 
 async fn sweep_regularly<B>(pool: Rc<Pool<B>>, sessions: Rc<Sessions>) {

@@ -8,12 +8,11 @@ use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    Options, Origin, Trust, TrustError, UpstreamError, bulk::Bulk, resolve::Resolver, trust::Offer,
+    Options, Origin, Proxies, Timeouts, Trust, TrustError, UpstreamError, bulk::Bulk,
+    identities::Identities, resolve::Resolver, trust::Offer,
 };
 use crate::policy::{Host, Scheme};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one address may keep the next waiting (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(250);
 
@@ -25,6 +24,8 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 pub(super) enum Connection {
     /// For `http`.
     Plain(TcpStream),
+    /// For `http`, to a proxy that is told in each request where that goes.
+    Forwarded(TcpStream),
     /// For `https`, verified.
     Tls(Box<TlsStream<Bulk>>),
 }
@@ -32,32 +33,67 @@ pub(super) enum Connection {
 /// What all threads need to dial: the resolver's rules and the trusted roots.
 #[derive(Debug)]
 pub(crate) struct Route {
-    resolver: Resolver,
+    pub(super) resolver: Resolver,
     trust: Trust,
+    identities: Identities,
+    pub(super) proxies: Proxies,
+    pub(super) timeouts: Timeouts,
 }
 
 impl Route {
     /// The way out under the user's `options`; `own` are the proxy's listeners, never dialled.
     pub(crate) fn new(options: &Options, own: Vec<SocketAddr>) -> Result<Self, TrustError> {
         let trust = Trust::new(&options.extra_ca)?;
-        Ok(Self { resolver: Resolver::new(options, own), trust })
+        let identities = Identities::new(&options.identities);
+        let resolver = Resolver::new(options, own);
+        let proxies = options.proxies.clone();
+        Ok(Self { resolver, trust, identities, proxies, timeouts: options.timeouts })
     }
 
-    /// Connects to `origin`, and offers it these versions of HTTP, if by TLS.
+    /// Connects to `origin`, or to the proxy that takes requests to it one by one. By TLS it's
+    /// offered these versions of HTTP.
     pub(super) async fn dial(
         &self,
         origin: &Origin,
         offer: Offer,
     ) -> Result<Connection, UpstreamError> {
-        let host = origin.authority.host();
-        let addresses = self.resolver.resolve(&origin.authority).await?;
-        let stream = timeout(CONNECT_TIMEOUT, connect(host, addresses))
-            .await
-            .map_err(|_| UpstreamError::ConnectTimeout(host.clone()))??;
+        match self.forwarder(origin) {
+            Some(proxy) => self.reach_forwarder(proxy, origin).await.map(Connection::Forwarded),
+            None => self.dial_through(origin, offer).await,
+        }
+    }
+
+    /// Connects to `origin`, through a proxy if need be: what is written goes there, whatever it is.
+    pub(super) async fn dial_through(
+        &self,
+        origin: &Origin,
+        offer: Offer,
+    ) -> Result<Connection, UpstreamError> {
+        let stream = self.open(origin).await?;
         match origin.scheme {
             Scheme::Http => Ok(Connection::Plain(stream)),
-            Scheme::Https => self.handshake(host, stream, offer).await,
+            Scheme::Https => self.handshake(origin.authority.host(), stream, offer).await,
         }
+    }
+
+    /// The TCP connection for that.
+    async fn open(&self, origin: &Origin) -> Result<TcpStream, UpstreamError> {
+        if let Some(proxy) = self.proxies.of(origin) {
+            return self.tunnel_through(proxy, origin).await;
+        }
+        let addresses = self.resolver.resolve(&origin.authority).await?;
+        self.connect_to(origin.authority.host(), addresses).await
+    }
+
+    /// Connects to one of the addresses of `host` in time.
+    pub(super) async fn connect_to(
+        &self,
+        host: &Host,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<TcpStream, UpstreamError> {
+        timeout(self.timeouts.connect, connect(host, addresses))
+            .await
+            .map_err(|_| UpstreamError::ConnectTimeout(host.clone()))?
     }
 
     /// Reads the roots, unless that was done, so that a dial soon after needn't wait for it.
@@ -79,10 +115,11 @@ impl Route {
         stream: TcpStream,
         offer: Offer,
     ) -> Result<Connection, UpstreamError> {
-        let connector = TlsConnector::from(self.trust.client_config(offer).await?);
-        let failed = |source| UpstreamError::Tls { host: host.clone(), source };
+        let config = self.identities.towards(host, self.trust.client_config(offer).await?);
+        let connector = TlsConnector::from(config);
+        let failed = |source| UpstreamError::Tls { host: host.clone(), source }.plainly();
         let name = server_name(host).map_err(failed)?;
-        let stream = timeout(TLS_TIMEOUT, connector.connect(name, Bulk::new(stream)))
+        let stream = timeout(self.timeouts.handshake, connector.connect(name, Bulk::new(stream)))
             .await
             .map_err(|_| UpstreamError::TlsTimeout(host.clone()))?
             .map_err(failed)?;

@@ -8,7 +8,7 @@ use std::{
 
 use rustls::AlertDescription;
 
-use super::{TrustError, ranges::Special};
+use super::{TrustError, ViaError, ranges::Special};
 use crate::policy::Host;
 
 /// A failure to get an answer from an origin. Each fits in one line together with its sources.
@@ -60,6 +60,9 @@ pub enum UpstreamError {
     /// No address answered in time.
     #[error("connect to {0}: no answer in time")]
     ConnectTimeout(Host),
+    /// A proxy on the way is none.
+    #[error("pass the upstream proxy")]
+    Via(#[from] ViaError),
     /// There are no roots to verify with.
     #[error("verify the origin")]
     Trust(#[from] TrustError),
@@ -72,6 +75,9 @@ pub enum UpstreamError {
         #[source]
         source: io::Error,
     },
+    /// The origin asks for a certificate, and it was shown none.
+    #[error("establish TLS with {0}: it wants a client certificate (--client-cert)")]
+    WantsCertificate(Host),
     /// The TLS handshake took too long.
     #[error("establish TLS with {0}: no answer in time")]
     TlsTimeout(Host),
@@ -110,6 +116,25 @@ impl UpstreamError {
         let error = source.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
         let refused = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
         error == Some(&refused)
+    }
+
+    /// The same error, or what it comes to where its cause tells.
+    ///
+    /// An origin with TLS 1.3 refuses a client that shows no certificate only after that takes the
+    /// handshake for finished; the refusal then comes in place of an answer.
+    pub(super) fn plainly(self) -> Self {
+        let (host, cause) = match &self {
+            Self::Tls { host, source } => (host, Some(source)),
+            Self::Http2 { host, source } => (host, source.get_io()),
+            Self::Http { host, source } => {
+                (host, source.source().and_then(|cause| cause.downcast_ref::<io::Error>()))
+            }
+            _ => return self,
+        };
+        let cause = cause.and_then(io::Error::get_ref);
+        let cause = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        let wanted = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        if cause == Some(&wanted) { Self::WantsCertificate(host.clone()) } else { self }
     }
 
     /// The error and its causes in one line, without repetition.

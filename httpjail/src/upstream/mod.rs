@@ -4,20 +4,31 @@ mod bulk;
 mod client;
 mod dial;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod http2;
+mod identities;
 mod interim;
 mod options;
 mod pool;
+mod proxies;
 mod ranges;
 mod resolve;
 mod switch;
 mod trust;
+mod via;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use client::{Client, Speaks};
 pub(crate) use dial::Route;
 pub use error::UpstreamError;
+pub use identities::{ClientIdentity, IdentityError};
 pub(crate) use interim::on_interim;
-pub use options::{Options, PrivateAccess};
+pub use options::{Options, PrivateAccess, Timeouts};
 pub(crate) use pool::{Lease, Origin};
+pub use proxies::{ExceptedHosts, Exception, Proxies, Proxy};
 pub(crate) use switch::Switch;
 pub use trust::{Trust, TrustError};
+pub use via::ViaError;

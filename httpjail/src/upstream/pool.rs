@@ -103,6 +103,11 @@ impl<B> Lease<B> {
         Self::Http1(Loan { pool, origin, sender })
     }
 
+    /// A connection that no other request may use.
+    pub(super) fn unshared(origin: Origin, sender: SendRequest<B>) -> Self {
+        Self::of_connection(Rc::new(Pool::new()), origin, sender)
+    }
+
     /// Puts the connection back: both the request and its answer have come to their end.
     pub(crate) fn finish(self) {
         match self {

@@ -1,4 +1,9 @@
 //! From what was judged to addresses that may be dialled.
+//!
+//! Names are resolved as the machine does it, by getaddrinfo(3): `/etc/hosts`, the order of
+//! nsswitch.conf, search lists and caches of the machine's own are all in it. It doesn't tell how
+//! long its answer holds, so none is kept here: each new connection asks, and those that are open
+//! spare the question.
 
 use std::{
     collections::HashMap,
@@ -14,7 +19,9 @@ use super::{
 };
 use crate::policy::{Authority, Host};
 
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request that goes through a proxy waits for what this machine knows of its host. Where
+/// the proxy is the only way out, the resolver may not answer at all.
+const LOCAL_KNOWLEDGE: Duration = Duration::from_secs(2);
 
 /// Resolves authorities, and lets through only addresses that may be dialled.
 #[derive(Debug)]
@@ -22,6 +29,7 @@ pub(super) struct Resolver {
     overrides: HashMap<Host, Vec<IpAddr>>,
     access: PrivateAccess,
     own: Vec<SocketAddr>,
+    patience: Duration,
 }
 
 impl Resolver {
@@ -31,7 +39,12 @@ impl Resolver {
         for (host, address) in &options.resolve {
             overrides.entry(host.clone()).or_default().push(*address);
         }
-        Self { overrides, access: options.allow_private.clone(), own }
+        Self {
+            overrides,
+            access: options.allow_private.clone(),
+            own,
+            patience: options.timeouts.resolve,
+        }
     }
 
     /// The addresses to dial for `authority`, at least one. They are dialled as they are: nothing
@@ -52,6 +65,52 @@ impl Resolver {
         Ok(permitted)
     }
 
+    /// Whether the user says which addresses `host` has.
+    pub(super) fn has_override(&self, host: &Host) -> bool {
+        self.overrides.contains_key(host)
+    }
+
+    /// The addresses of a proxy that the user named: they may be special.
+    pub(super) async fn resolve_proxy(
+        &self,
+        proxy: &Authority,
+    ) -> Result<Vec<SocketAddr>, UpstreamError> {
+        let mut found = self.look_up(proxy).await?;
+        found.retain(|address| {
+            let range = ranges::special(address.ip());
+            range.is_none_or(Special::is_dialable) && !self.is_listener(*address)
+        });
+        if found.is_empty() {
+            Err(UpstreamError::NoAddress(proxy.host().clone()))
+        } else {
+            Ok(found)
+        }
+    }
+
+    /// What a proxy elsewhere may be asked to connect to for `authority`.
+    ///
+    /// That proxy resolves the name, so this is no more than a check of what this machine makes of
+    /// it: an address, or a name that is known here, must not be special. A name that isn't known
+    /// here passes.
+    pub(super) async fn check_for_proxy(
+        &self,
+        authority: &Authority,
+    ) -> Result<Authority, UpstreamError> {
+        let host = authority.host();
+        if self.has_override(host) {
+            let addresses = self.resolve(authority).await?;
+            let first = addresses.first().ok_or_else(|| UpstreamError::NoAddress(host.clone()))?;
+            return Ok(Authority::new(first.ip().into(), authority.port()));
+        }
+        if matches!(host, Host::Ip(_)) || self.access != PrivateAccess::All {
+            let known = timeout(LOCAL_KNOWLEDGE, self.look_up(authority)).await;
+            for address in known.ok().and_then(Result::ok).unwrap_or_default() {
+                self.check(address)?;
+            }
+        }
+        Ok(authority.clone())
+    }
+
     async fn look_up(&self, authority: &Authority) -> Result<Vec<SocketAddr>, UpstreamError> {
         let with_port = |ip: &IpAddr| SocketAddr::new(*ip, authority.port());
         if let Some(addresses) = self.overrides.get(authority.host()) {
@@ -61,7 +120,7 @@ impl Resolver {
             Host::Ip(ip) => return Ok(vec![with_port(ip)]),
             Host::Name(name) => name,
         };
-        let answer = timeout(RESOLVE_TIMEOUT, lookup_host((name.as_str(), authority.port()))).await;
+        let answer = timeout(self.patience, lookup_host((name.as_str(), authority.port()))).await;
         let host = || authority.host().clone();
         match answer {
             Ok(Ok(addresses)) => Ok(addresses.collect()),
@@ -81,11 +140,15 @@ impl Resolver {
                 return Err(UpstreamError::Private { address: ip, range });
             }
         }
-        let unmapped = SocketAddr::new(ranges::unmapped(ip), address.port());
-        if self.own.contains(&unmapped) {
+        if self.is_listener(address) {
             return Err(UpstreamError::Loop(address));
         }
         Ok(())
+    }
+
+    /// Whether the proxy itself listens there.
+    fn is_listener(&self, address: SocketAddr) -> bool {
+        self.own.contains(&SocketAddr::new(ranges::unmapped(address.ip()), address.port()))
     }
 }
 
@@ -141,6 +204,26 @@ mod tests {
         }
         for host in ["10.2.0.1", "127.0.0.1", "[fe80::1]"] {
             resolve(&resolver, host, 80).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_proxy_of_the_users_may_be_private_but_not_this_one() {
+        let resolver =
+            resolver(&[("p.test", "10.0.0.1"), ("p.test", "0.0.0.0")], PrivateAccess::None);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let resolve = |host: &str, port| {
+            let authority = Authority::new(Host::parse(host).unwrap(), port);
+            runtime.block_on(resolver.resolve_proxy(&authority))
+        };
+        let private: SocketAddr = "10.0.0.1:3128".parse().unwrap();
+        assert_eq!(resolve("p.test", 3128).unwrap(), [private]);
+        assert!(resolve("127.0.0.1", 3128).is_ok());
+        for (host, port) in
+            [("127.0.0.1", 9), ("[::ffff:127.0.0.1]", 9), ("0.0.0.0", 3128), ("224.0.0.1", 3128)]
+        {
+            let error = resolve(host, port).unwrap_err();
+            assert!(matches!(error, UpstreamError::NoAddress(_)), "{host}:{port}: {error}");
         }
     }
 

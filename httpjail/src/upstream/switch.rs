@@ -31,14 +31,23 @@ where
         origin: Origin,
         request: Request<B>,
     ) -> Result<Switch<B>, UpstreamError> {
-        let mut sender = match self.route().dial(&origin, Offer::Http1).await? {
-            Connection::Plain(stream) => self.start_switchable(&origin, stream).await,
+        // Proxies that take requests one by one seldom pass such a one on.
+        let is_forwarded = self.route().forwarder(&origin).is_some();
+        let mut sender = match self.route().dial_through(&origin, Offer::Http1).await? {
+            Connection::Plain(stream) | Connection::Forwarded(stream) => {
+                self.start_switchable(&origin, stream).await
+            }
             Connection::Tls(stream) => self.start_switchable(&origin, stream).await,
         }?;
         let asked = sender.send_request(request).await;
         let mut response = asked.map_err(|error| failed(&origin, error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Switch::Declined(response.map(Arriving::Http1), self.lease(origin, sender)));
+            // Other requests to this origin are written for the proxy.
+            let lease = match is_forwarded {
+                true => Lease::unshared(origin, sender),
+                false => self.lease(origin, sender),
+            };
+            return Ok(Switch::Declined(response.map(Arriving::Http1), lease));
         }
         let switched = hyper::upgrade::on(&mut response).await;
         let upgraded = switched.map_err(|error| failed(&origin, error))?;

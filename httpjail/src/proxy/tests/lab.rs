@@ -42,6 +42,8 @@ pub(super) struct Setup {
     pub(super) private: PrivateAccess,
     pub(super) timeouts: Timeouts,
     pub(super) extra_ca: Vec<CertificateDer<'static>>,
+    /// The rest of what is decided about the way out.
+    pub(super) options: Options,
 }
 
 impl Default for Setup {
@@ -51,6 +53,7 @@ impl Default for Setup {
             private: PrivateAccess::All,
             timeouts: Timeouts::default(),
             extra_ca: Vec::new(),
+            options: Options::default(),
         }
     }
 }
@@ -110,9 +113,10 @@ impl Lab {
             engines: Arc::new(Engines(Arc::clone(&shared))),
             recorder,
             upstream: Options {
-                resolve: names.to_vec(),
+                resolve: names.into_iter().chain(setup.options.resolve).collect(),
                 extra_ca: setup.extra_ca,
                 allow_private: setup.private,
+                ..setup.options
             },
             workers: 2,
             timeouts: setup.timeouts,

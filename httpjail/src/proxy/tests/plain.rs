@@ -156,3 +156,15 @@ fn only_a_request_that_does_no_more_if_it_comes_twice_is_sent_again() {
         assert_eq!(lab.judged().len(), 2, "{method}");
     }
 }
+
+#[test]
+fn no_request_is_lost_when_origins_close_idle_connections() {
+    // The origin closes after each answer, so each request races with the news of that.
+    let lab = Lab::start(Setup::default());
+    let origin = Origin::plain_once(echo);
+    let mut client = lab.connect((A_TEST, origin.port()));
+    for number in 0..50 {
+        assert_eq!(client.get("a.test", "/").status, 200, "request {number}");
+    }
+    assert_eq!(lab.judged().len(), 50);
+}

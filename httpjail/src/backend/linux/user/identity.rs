@@ -164,7 +164,7 @@ impl Identity {
     }
 
     #[cfg(test)]
-    pub(in crate::backend::linux) fn fixture() -> Self {
+    pub(crate) fn fixture() -> Self {
         Self {
             uid: 65_534,
             gid: 65_533,
