@@ -8,14 +8,16 @@ pub(crate) mod fuzz;
 mod gate;
 mod host;
 mod names;
+mod openings;
 mod permit;
 mod pulse;
 
-pub use decision::{Decision, Denial, DenyReason, Limits};
+pub use decision::{Decision, Denial, DenyReason, Limits, Opaque};
 pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
 pub use facts::{AuthorityInUrl, Process, RequestFacts, Scheme};
-pub use gate::Gate;
+pub use gate::{Gate, Silent};
 pub use host::{Authority, AuthorityError, Host, HostPort};
 pub use names::SyntheticNames;
+pub use openings::{HostPattern, Opened, OpeningError, Openings, TcpTarget};
 pub use permit::Permitted;
 pub use pulse::Pulse;

@@ -1,6 +1,7 @@
 //! The proxy: accepts what the kernel side redirects, reads HTTP, asks the gate, forwards.
 
 mod body;
+mod buffers;
 mod canary;
 mod coherence;
 mod config;
@@ -11,13 +12,17 @@ mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod headers;
+mod hello;
 mod intercept;
 mod interim;
 mod listener;
 mod load;
+mod opaque;
 mod patience;
+mod pinned;
 mod prefixed;
 mod refuse;
+mod relay;
 mod serve;
 mod slots;
 mod sniff;

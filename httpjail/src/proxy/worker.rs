@@ -16,11 +16,11 @@ use tokio::{
 };
 
 use super::{
-    ProxyConfig, SyntheticNames, TcpDns, Timeouts, body::Outgoing, connection,
+    ProxyConfig, SyntheticNames, TcpDns, Timeouts, body::Outgoing, buffers::Buffers, connection,
     listener::Downstream, patience::Patience, serve,
 };
 use crate::{
-    policy::{EngineFactory, Gate, Pulse},
+    policy::{EngineFactory, Gate, Openings, Pulse},
     record::Recorder,
     tls::{Authority, Leaves},
     upstream::{Client, Route},
@@ -34,6 +34,9 @@ pub(super) struct Worker {
     pub(super) gate: Gate,
     pub(super) recorder: Recorder,
     pub(super) client: Client<Outgoing>,
+    pub(super) route: Arc<Route>,
+    pub(super) openings: Openings,
+    pub(super) buffers: Rc<Buffers>,
     pub(super) leaves: RefCell<Leaves>,
     pub(super) names: Arc<dyn SyntheticNames>,
     pub(super) dns_tcp: Arc<dyn TcpDns>,
@@ -47,6 +50,7 @@ pub(super) struct Seed {
     engines: Arc<dyn EngineFactory>,
     recorder: Recorder,
     route: Arc<Route>,
+    openings: Openings,
     authority: Arc<Authority>,
     names: Arc<dyn SyntheticNames>,
     dns_tcp: Arc<dyn TcpDns>,
@@ -61,6 +65,7 @@ impl Seed {
             engines: Arc::clone(&config.engines),
             recorder: config.recorder.clone(),
             route: Arc::clone(route),
+            openings: config.openings.clone(),
             authority: Arc::clone(&config.authority),
             names: Arc::clone(&config.names),
             dns_tcp: Arc::clone(&config.dns_tcp),
@@ -74,7 +79,10 @@ impl Seed {
         Worker {
             gate: Gate::new(self.engines.engine(), self.recorder.clone(), self.pulse),
             recorder: self.recorder,
-            client: Client::new(self.route),
+            client: Client::new(Arc::clone(&self.route)),
+            route: self.route,
+            openings: self.openings,
+            buffers: Rc::default(),
             leaves: RefCell::new(Leaves::new(self.authority)),
             names: self.names,
             dns_tcp: self.dns_tcp,

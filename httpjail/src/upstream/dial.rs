@@ -8,7 +8,7 @@ use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Options, Origin, Trust, TrustError, UpstreamError, bulk::Bulk, resolve::Resolver};
-use crate::policy::{Host, Scheme};
+use crate::policy::{Authority, Host, Scheme};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,15 +43,20 @@ impl Route {
 
     /// Connects to `origin`.
     pub(super) async fn dial(&self, origin: &Origin) -> Result<Connection, UpstreamError> {
-        let host = origin.authority.host();
-        let addresses = self.resolver.resolve(&origin.authority).await?;
-        let stream = timeout(CONNECT_TIMEOUT, connect(host, addresses))
-            .await
-            .map_err(|_| UpstreamError::ConnectTimeout(host.clone()))??;
+        let stream = self.connect(&origin.authority).await?;
         match origin.scheme {
-            Scheme::Http => Ok(Connection::Plain(stream)),
-            Scheme::Https => self.handshake(host, stream).await,
+            Scheme::Http | Scheme::Tcp | Scheme::Tls => Ok(Connection::Plain(stream)),
+            Scheme::Https => self.handshake(origin.authority.host(), stream).await,
         }
+    }
+
+    /// Opens a TCP connection to `authority`, for whatever is spoken on it.
+    pub(crate) async fn connect(&self, authority: &Authority) -> Result<TcpStream, UpstreamError> {
+        let host = authority.host();
+        let addresses = self.resolver.resolve(authority).await?;
+        timeout(CONNECT_TIMEOUT, connect(host, addresses))
+            .await
+            .map_err(|_| UpstreamError::ConnectTimeout(host.clone()))?
     }
 
     /// Reads the roots, unless that was done, so that a dial soon after needn't wait for it.

@@ -20,8 +20,8 @@ use tokio::io::AsyncWriteExt;
 use super::wire::Client;
 use crate::{
     policy::{
-        Decision, Denial, DenyReason, EngineFactory, Host, Limits, Process, RequestFacts,
-        RuleEngine,
+        Decision, Denial, DenyReason, EngineFactory, Host, Limits, Opaque, Openings, Process,
+        RequestFacts, RuleEngine,
     },
     proxy::{
         Canary, Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, run,
@@ -42,6 +42,9 @@ pub(super) struct Setup {
     pub(super) private: PrivateAccess,
     pub(super) timeouts: Timeouts,
     pub(super) extra_ca: Vec<CertificateDer<'static>>,
+    pub(super) openings: Openings,
+    /// Whether the rule knows of connections that aren't HTTP.
+    pub(super) knows_tcp: bool,
 }
 
 impl Default for Setup {
@@ -51,6 +54,8 @@ impl Default for Setup {
             private: PrivateAccess::All,
             timeouts: Timeouts::default(),
             extra_ca: Vec::new(),
+            openings: Openings::default(),
+            knows_tcp: false,
         }
     }
 }
@@ -62,7 +67,12 @@ pub(super) fn deny(message: &str) -> Decision {
 
 /// A rule that lets out `most` bytes.
 pub(super) fn allow_bytes(most: u64) -> Decision {
-    Decision::Allow(Limits { max_tx_bytes: Some(most) })
+    Decision::Allow(Limits { max_tx_bytes: Some(most), ..Limits::default() })
+}
+
+/// A rule that opens connections, whatever is spoken on them.
+pub(super) fn allow_tcp() -> Decision {
+    Decision::Allow(Limits { opaque: Opaque::Allowed, ..Limits::default() })
 }
 
 /// A running proxy; dropped, it is stopped.
@@ -78,6 +88,7 @@ pub(super) struct Lab {
 
 struct Shared {
     rule: Rule,
+    knows_tcp: bool,
     judged: Mutex<Vec<RequestFacts>>,
     /// How many had been judged at each call for preparation.
     prepared: Mutex<Vec<usize>>,
@@ -91,6 +102,7 @@ impl Lab {
         let authority = Arc::new(Authority::new().unwrap());
         let shared = Arc::new(Shared {
             rule: setup.rule,
+            knows_tcp: setup.knows_tcp,
             judged: Mutex::default(),
             prepared: Mutex::default(),
             flows: Mutex::default(),
@@ -114,6 +126,7 @@ impl Lab {
                 extra_ca: setup.extra_ca,
                 allow_private: setup.private,
             },
+            openings: setup.openings,
             workers: 2,
             timeouts: setup.timeouts,
         };
@@ -241,6 +254,10 @@ impl RuleEngine for Engine {
     fn decide(&mut self, facts: &RequestFacts) -> Decision {
         self.0.judged.lock().unwrap().push(facts.clone());
         (self.0.rule)(facts)
+    }
+
+    fn may_open_tcp(&self) -> bool {
+        self.0.knows_tcp
     }
 
     fn prepare(&mut self) {
