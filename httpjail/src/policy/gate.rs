@@ -1,13 +1,14 @@
 //! The one place that decides.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     Decision, Denial, DenyReason, Limits, Opened, Permitted, Pulse, RequestFacts, RuleEngine,
+    Seldom,
 };
 use crate::record::Recorder;
 
@@ -19,7 +20,7 @@ pub struct Gate {
     engine: RefCell<Box<dyn RuleEngine>>,
     recorder: Recorder,
     pulse: Arc<Pulse>,
-    warned: Cell<Option<Instant>>,
+    warnings: Seldom,
 }
 
 /// What came of a question about a connection whose client has said nothing yet.
@@ -36,7 +37,7 @@ pub enum Silent {
 impl Gate {
     /// A gate that asks `engine` and tells `recorder`; a watchdog may look at `pulse`.
     pub fn new(engine: Box<dyn RuleEngine>, recorder: Recorder, pulse: Arc<Pulse>) -> Self {
-        Self { engine: RefCell::new(engine), recorder, pulse, warned: Cell::default() }
+        Self { engine: RefCell::new(engine), recorder, pulse, warnings: Seldom::every(WARNING) }
     }
 
     /// Makes the engine ready for the next request. Called when nobody waits.
@@ -104,10 +105,7 @@ impl Gate {
 
     /// Tells a rule's author what a jailed program can't be told.
     fn warn_of(&self, reason: DenyReason) {
-        let now = Instant::now();
-        let is_due = || self.warned.get().is_none_or(|at| now.duration_since(at) >= WARNING);
-        if reason == DenyReason::NotForTcp && is_due() {
-            self.warned.set(Some(now));
+        if reason == DenyReason::NotForTcp && self.warnings.is_due(Instant::now()) {
             tracing::warn!(
                 "connection denied: the rule allows it like a request, but it isn't HTTP, and only \
                  {{allow: {{tcp: true}}}} opens it"

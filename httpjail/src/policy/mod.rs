@@ -11,6 +11,7 @@ mod names;
 mod openings;
 mod permit;
 mod pulse;
+mod seldom;
 
 pub use decision::{Decision, Denial, DenyReason, Limits, Opaque};
 pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
@@ -21,3 +22,4 @@ pub use names::SyntheticNames;
 pub use openings::{HostPattern, Opened, OpeningError, Openings, TcpTarget};
 pub use permit::Permitted;
 pub use pulse::Pulse;
+pub use seldom::Seldom;

@@ -7,6 +7,7 @@ mod coherence;
 mod config;
 mod connect;
 mod connection;
+mod ech;
 mod flow;
 mod forward;
 #[cfg(any(test, feature = "fuzzing"))]

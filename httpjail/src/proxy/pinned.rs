@@ -54,10 +54,7 @@ fn passes(worker: &Worker, destination: &Destination, name: &Host, hello: &Bytes
     }
     let is_plain = has_extension(hello, ENCRYPTED_CLIENT_HELLO) == Some(false);
     if !is_plain {
-        tracing::info!(
-            "TLS is intercepted in spite of --passthrough: by Encrypted Client Hello it may hide its \
-             server's name"
-        );
+        worker.ech.intercepted();
     }
     is_plain
 }

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     ProxyConfig, SyntheticNames, TcpDns, Timeouts, body::Outgoing, buffers::Buffers, connection,
-    listener::Downstream, patience::Patience, serve,
+    ech, listener::Downstream, patience::Patience, serve,
 };
 use crate::{
     policy::{EngineFactory, Gate, Openings, Pulse},
@@ -37,6 +37,7 @@ pub(super) struct Worker {
     pub(super) route: Arc<Route>,
     pub(super) openings: Openings,
     pub(super) buffers: Rc<Buffers>,
+    pub(super) ech: ech::Notice,
     pub(super) leaves: RefCell<Leaves>,
     pub(super) names: Arc<dyn SyntheticNames>,
     pub(super) dns_tcp: Arc<dyn TcpDns>,
@@ -83,6 +84,7 @@ impl Seed {
             route: self.route,
             openings: self.openings,
             buffers: Rc::default(),
+            ech: ech::Notice::default(),
             leaves: RefCell::new(Leaves::new(self.authority)),
             names: self.names,
             dns_tcp: self.dns_tcp,

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod connect;
+mod ech;
 mod events;
 mod forms;
 mod framing;
