@@ -5,6 +5,12 @@ use std::{
     mem,
     ops::{Deref, DerefMut},
     rc::Rc,
+    time::Duration,
+};
+
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep},
 };
 
 /// Few system calls for a flood; more than this gains nothing.
@@ -12,6 +18,10 @@ const LARGE: usize = 256 * 1024;
 /// For whoever comes when many have large ones, so that stalled connections can't fill the memory.
 const SMALL: usize = 16 * 1024;
 const MOST_LARGE: usize = 64;
+/// How often it is looked whether all is sent: connections have their turns in between.
+const LOOK: Duration = Duration::from_millis(1);
+/// How many such looks in a row must find nothing.
+const QUIET: u32 = 3;
 /// How many large ones are kept for the next.
 const MOST_SPARE: usize = 4;
 
@@ -20,7 +30,11 @@ const MOST_SPARE: usize = 4;
 pub(super) struct Buffers {
     spare: RefCell<Vec<Box<[u8]>>>,
     lent: Cell<usize>,
+    unsent: Cell<usize>,
 }
+
+/// Something of the jail's that is on its way out; dropped, it is sent.
+pub(super) struct Unsent(Rc<Buffers>);
 
 /// A buffer, which goes back where it came from.
 pub(super) struct Buffer {
@@ -40,6 +54,26 @@ impl Buffers {
         self.lent.set(self.lent.get() + 1);
         Buffer { bytes, home: Rc::clone(self) }
     }
+
+    /// Takes note that something is on its way out.
+    pub(super) fn unsent(self: &Rc<Self>) -> Unsent {
+        self.unsent.set(self.unsent.get() + 1);
+        Unsent(Rc::clone(self))
+    }
+
+    /// Waits until what has come from the jail is sent, for `patience` at most. A program that has
+    /// said its last word and ended relies on that it arrives.
+    pub(super) async fn all_sent(self: &Rc<Self>, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        // What has just come has its first turn.
+        yield_now().await;
+        // Whoever carries something has a share in this.
+        let mut quiet = 0;
+        while Rc::strong_count(self) > 1 && quiet < QUIET && Instant::now() < deadline {
+            sleep(LOOK).await;
+            quiet = if self.unsent.get() == 0 { quiet + 1 } else { 0 };
+        }
+    }
 }
 
 impl Deref for Buffer {
@@ -56,6 +90,12 @@ impl DerefMut for Buffer {
     }
 }
 
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.0.unsent.set(self.0.unsent.get() - 1);
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.home.lent.set(self.home.lent.get() - 1);
@@ -69,6 +109,8 @@ impl Drop for Buffer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::runtime::Builder;
+
     use super::*;
 
     #[test]
@@ -79,5 +121,27 @@ mod tests {
         drop(lent);
         assert_eq!((buffers.lent.get(), buffers.spare.borrow().len()), (0, MOST_SPARE));
         assert_eq!(buffers.lend().len(), LARGE);
+    }
+
+    #[test]
+    fn the_end_waits_for_what_is_unsent_and_not_for_ever() {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            let buffers = Rc::new(Buffers::default());
+            let start = Instant::now();
+            buffers.all_sent(PATIENCE).await;
+            assert_eq!(start.elapsed(), Duration::ZERO, "nobody carries anything");
+            let (unsent, _idle) = (buffers.unsent(), Rc::clone(&buffers));
+            let sending = async {
+                sleep(PATIENCE / 2).await;
+                drop(unsent);
+            };
+            tokio::join!(buffers.all_sent(PATIENCE), sending);
+            assert!((PATIENCE / 2..PATIENCE).contains(&start.elapsed()));
+            let (_stuck, start) = (buffers.unsent(), Instant::now());
+            buffers.all_sent(PATIENCE).await;
+            assert!(start.elapsed() >= PATIENCE);
+        });
     }
 }

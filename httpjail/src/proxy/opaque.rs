@@ -86,6 +86,7 @@ pub(super) async fn judge_tls<S: Stream + 'static>(
 
 async fn carry<S: Stream + 'static>(worker: &Worker, permitted: Permitted<Prefixed<S>>) {
     let (facts, limits, mut client) = permitted.into_parts();
+    let unsent = worker.buffers.unsent();
     let mut server = match worker.route.connect(&facts.authority).await {
         Ok(server) => server,
         Err(error) => {
@@ -97,6 +98,7 @@ async fn carry<S: Stream + 'static>(worker: &Worker, permitted: Permitted<Prefix
     if let Err(error) = SockRef::from(&server).set_tcp_keepalive(&keepalive) {
         tracing::debug!(%error, "a server that vanishes will not be noticed");
     }
+    drop(unsent);
     let relayed = relay(&mut client, &mut server, limits.max_tx_bytes, &worker.buffers).await;
     let Relayed { sent, received, end } = relayed;
     tracing::debug!(url = facts.url(), sent, received, ?end, "a connection was carried");

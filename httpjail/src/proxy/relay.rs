@@ -13,7 +13,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::buffers::{Buffer, Buffers};
+use super::buffers::{Buffer, Buffers, Unsent};
 
 /// How many buffers one direction may move before other connections have their turn.
 const TURN: usize = 4;
@@ -51,8 +51,8 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut out = Direction::new(most, buffers);
-    let mut back = Direction::new(None, buffers);
+    let mut out = Direction::new(Way::Out, most, buffers);
+    let mut back = Direction::new(Way::Back, None, buffers);
     let (mut out_end, mut back_end) = (None, None);
     let end = poll_fn(|cx| {
         if out_end.is_none()
@@ -90,8 +90,16 @@ enum Failure {
     OverLimit,
 }
 
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Out,
+    Back,
+}
+
 /// One of the two ways.
 struct Direction {
+    way: Way,
     buffers: Rc<Buffers>,
     /// What was read and not yet written.
     held: Option<Held>,
@@ -104,14 +112,15 @@ struct Direction {
 
 struct Held {
     buffer: Buffer,
+    _unsent: Option<Unsent>,
     start: usize,
     end: usize,
 }
 
 impl Direction {
-    fn new(left: Option<u64>, buffers: &Rc<Buffers>) -> Self {
+    fn new(way: Way, left: Option<u64>, buffers: &Rc<Buffers>) -> Self {
         let buffers = Rc::clone(buffers);
-        Self { buffers, held: None, left, moved: 0, is_read_out: false }
+        Self { way, buffers, held: None, left, moved: 0, is_read_out: false }
     }
 
     fn poll<R, W>(
@@ -181,7 +190,8 @@ impl Direction {
             };
             self.left = Some(left);
         }
-        self.held = Some(Held { buffer, start: 0, end });
+        let unsent = (self.way == Way::Out).then(|| self.buffers.unsent());
+        self.held = Some(Held { buffer, _unsent: unsent, start: 0, end });
         Poll::Ready(Ok(()))
     }
 }

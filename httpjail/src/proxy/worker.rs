@@ -6,6 +6,7 @@ use std::{
     io,
     rc::Rc,
     sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use hyper::server::conn::http1;
@@ -28,6 +29,10 @@ use crate::{
 
 /// Only name lookups block.
 const MAX_BLOCKING_THREADS: usize = 16;
+
+/// How long the end of a run waits for servers to take what the command has said on connections that
+/// are carried unread.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the connections of one worker share.
 pub(super) struct Worker {
@@ -112,6 +117,7 @@ pub(super) fn work(
         while let Some(downstream) = downstreams.recv().await {
             spawn_local(connection::serve(Rc::clone(&worker), downstream));
         }
+        worker.buffers.all_sent(LAST_WORDS).await;
     });
     // A lookup that hangs must not hold up the end.
     runtime.shutdown_background();

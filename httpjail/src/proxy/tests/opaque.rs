@@ -234,6 +234,37 @@ fn a_server_that_is_not_to_be_reached_is_a_reset() {
 }
 
 #[test]
+fn a_tunnel_by_connect_is_opened_like_a_connection_to_its_target() {
+    let server = greeter(GREETING).port();
+    for setup in [opened(&format!("a.test:{server}")), knowing(|_| allow_tcp())] {
+        let lab = Lab::start(setup);
+        let mut client = lab.connect(([192, 0, 2, 1], 3128));
+        client.send(format!("CONNECT a.test:{server} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        assert!(client.until(b"\r\n\r\n").starts_with("HTTP/1.1 200 "));
+        assert_eq!(client.until(b"\n"), GREETING);
+        client.send("quit").half_close();
+        assert_eq!(client.rest().unwrap(), "QUIT");
+        assert_eq!(lab.records(), [format!("+ TCP tcp://a.test:{server}")]);
+    }
+}
+
+/// The command says it and ends, and the run with it.
+#[test]
+fn last_words_arrive() {
+    let lab = Lab::start(opened("a.test:*"));
+    let (address, connections) = raw();
+    let words = "last words ".repeat(10_000);
+    let mut client = lab.connect((A_TEST, address.port()));
+    client.send(&words);
+    drop(client);
+    lab.await_records(1);
+    lab.records();
+    let mut heard = String::new();
+    connections.recv().unwrap().read_to_string(&mut heard).unwrap();
+    assert!(heard == words, "{} of {} bytes", heard.len(), words.len());
+}
+
+#[test]
 fn floods_pass_whole_both_ways_at_once() {
     let lab = Lab::start(opened("a.test:*"));
     let (address, connections) = raw();
