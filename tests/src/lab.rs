@@ -27,8 +27,9 @@ use crate::origin::{self, Origin, Reply, Seen};
 use crate::raw::{self, Duplex};
 use crate::servers::Servers;
 use crate::sniffer::{Frame, Sniffer};
+use crate::ssh::SshServer;
 use crate::sys::Mounts;
-use crate::{forward_proxy, network, programs};
+use crate::{forward_proxy, network, postgres, programs};
 
 /// The plain user that [`Invocation::as_user`] stands for.
 pub const USER_UID: u32 = 12_345;
@@ -44,6 +45,7 @@ pub const USER_NAME: &str = "labuser";
 pub const BANNER: &str = "SSH-2.0-lab";
 /// Where the SSH server of [`Lab::banner_server`] listens, on both of the wire's addresses.
 pub const BANNER_PORT: u16 = 22;
+const POSTGRES_PORT: u16 = 5432;
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
@@ -170,25 +172,52 @@ impl Lab {
 
     /// Starts a server that speaks first and not HTTP, on the wire's two addresses.
     pub fn banner_server(&self) -> [SocketAddr; 2] {
-        let addresses = [IpAddr::from(WIRE_V4), IpAddr::from(WIRE_V6)];
-        addresses.map(|address| {
-            let address = SocketAddr::new(address, BANNER_PORT);
-            let listener = origin::listen(&self.origins, address);
-            let _guard = self.servers.handle().enter();
-            let listener = tokio::net::TcpListener::from_std(listener).expect("pollable");
-            self.servers.spawn(async move {
-                while let Ok((mut client, _)) = listener.accept().await {
-                    tokio::spawn(async move {
-                        drop(client.write_all(format!("{BANNER}\r\n").as_bytes()).await);
-                        drop(client.shutdown().await);
-                        // Closed with something unread, the connection would be reset, and the
-                        // client might lose the banner.
-                        drop(tokio::io::copy(&mut client, &mut tokio::io::sink()).await);
-                    });
-                }
-            });
-            address
+        [WIRE_V4.into(), WIRE_V6.into()].map(|address| self.banner_server_at(address))
+    }
+
+    /// Starts a server that speaks first and not HTTP, on an address of the origins.
+    pub fn banner_server_at(&self, address: IpAddr) -> SocketAddr {
+        self.serve(SocketAddr::new(address, BANNER_PORT), |mut client| async move {
+            drop(client.write_all(format!("{BANNER}\r\n").as_bytes()).await);
+            drop(client.shutdown().await);
+            // Closed with something unread, the connection would be reset, and the client might lose
+            // the banner.
+            drop(tokio::io::copy(&mut client, &mut tokio::io::sink()).await);
         })
+    }
+
+    /// Starts a server that answers every query of PostgreSQL's with a row that holds it.
+    pub fn postgres_server(&self, name: &str) -> SocketAddr {
+        self.set_name(name, &[WIRE_V4.into(), WIRE_V6.into()]);
+        let converse = |client| async move { drop(postgres::converse(client).await) };
+        self.serve((WIRE_V6, POSTGRES_PORT).into(), converse);
+        self.serve((WIRE_V4, POSTGRES_PORT).into(), converse)
+    }
+
+    /// Starts an SSH server, where the lab's plain user may run commands.
+    pub fn ssh_server(&self, name: &str) -> SshServer {
+        self.set_name(name, &[WIRE_V4.into()]);
+        let (folder, name) = (self.folder.path().join("ssh"), name.to_owned());
+        self.origins.run(move || SshServer::start(&folder, &name, (WIRE_V4, BANNER_PORT).into()))
+    }
+
+    fn serve<F>(
+        &self,
+        address: SocketAddr,
+        converse: impl Fn(tokio::net::TcpStream) -> F + Send + 'static,
+    ) -> SocketAddr
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = origin::listen(&self.origins, address);
+        let _guard = self.servers.handle().enter();
+        let listener = tokio::net::TcpListener::from_std(listener).expect("pollable");
+        self.servers.spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(converse(client));
+            }
+        });
+        address
     }
 
     /// Lets the name server know a name.

@@ -17,6 +17,7 @@ pub use crate::origin::{Origin, Reply, Seen, folder};
 pub use crate::process::{Finished, Running};
 pub use crate::raw::{Duplex, echo_websocket};
 pub use crate::sniffer::{Frame, Sniffer};
+pub use crate::ssh::SshServer;
 
 pub mod act;
 pub mod addresses;
@@ -34,10 +35,12 @@ mod nameserver;
 mod namespace;
 mod network;
 mod origin;
+mod postgres;
 mod process;
 mod raw;
 mod servers;
 mod sniffer;
+mod ssh;
 
 /// How long anything that ought to happen may take before a test gives up on it.
 pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);

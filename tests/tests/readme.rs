@@ -20,6 +20,7 @@ const COMMANDS: &[(&str, &str)] = &[
             curl -sS -o /dev/null -w '%{http_code} ' -X $method https://api.github.com/user
         done",
     ),
+    ("bank-client", "curl -sS -o /dev/null -w '%{http_code} ' https://bank.example/"),
     ("npm", "curl -sS -o /dev/null -w '%{http_code} ' https://example.test/left-pad"),
     (
         "pip",
@@ -65,6 +66,22 @@ fn the_first_command_lets_out_github_alone() {
     let finished = run(&lab, &block("$ httpjail --js")).exits(0);
     assert_eq!(finished.stdout, "200 403 ");
     assert_eq!((github.seen().len(), other.seen().len()), (1, 0));
+    lab.assert_clean();
+}
+
+#[test]
+fn what_is_opened_is_no_door_for_requests_and_the_bank_is_reached_by_its_name() {
+    let lab = Lab::new();
+    let (github, bank) = (lab.origin("github.com"), lab.origin("bank.example"));
+    let log = lab.home().join("log");
+    let command = block("sudo httpjail --allow-tcp");
+    let command =
+        command.replace("--passthrough", &format!("--request-log {} --passthrough", log.display()));
+    let finished = run(&lab, &command).exits(0);
+    assert_eq!(finished.stdout, "403 403 200 ");
+    assert_eq!((github.seen().len(), bank.seen().len()), (0, 1));
+    let log = fs::read_to_string(log).expect("the log is written");
+    assert!(log.ends_with(" + TLS tls://bank.example:443\n"), "{log}");
     lab.assert_clean();
 }
 

@@ -15,6 +15,7 @@ use super::{
     options::{self, ClientCert, PrivateRange, Resolve, Timeout},
     upstream_proxy::UpstreamProxy,
 };
+use crate::policy::{HostPattern, TcpTarget};
 
 /// Shown below the options on the page of `--help`.
 const AFTER_HELP: &str = "\
@@ -25,6 +26,7 @@ Rules:
   It answers with true or false, with a text (denied, with that text as the message), with
   {allow, deny_message}, or with {allow: {max_tx_bytes: N}} to bound what is sent. Anything
   else, an error, and more than 100 ms or 64 MiB, is a denial. Without a rule, all is denied.
+  A connection that isn't HTTP has the scheme `tcp`; only {allow: {tcp: true}} opens it.
 
 Examples:
   Only GitHub:
@@ -111,6 +113,8 @@ pub(super) struct RunArgs {
             "resolve",
             "allow_private",
             "publish",
+            "allow_tcp",
+            "passthrough",
             "allow_unix",
             "allow_new_privileges",
             "user",
@@ -158,6 +162,14 @@ pub(super) struct RunArgs {
     /// Let programs on this machine connect to this TCP port of the command; repeatable
     #[arg(long, value_name = "PORT", value_parser = options::port)]
     pub(super) publish: Vec<NonZeroU16>,
+
+    /// Let connections to this target pass unread, whatever is spoken; * is a wildcard; repeatable
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) allow_tcp: Vec<TcpTarget>,
+
+    /// Don't look into TLS to this server name, if the rule allows it; * is a wildcard; repeatable
+    #[arg(long, value_name = "HOST", value_parser = HostPattern::server_name)]
+    pub(super) passthrough: Vec<HostPattern>,
 
     /// Leave this Unix socket, or those below this folder, within the command's reach; repeatable
     #[arg(
@@ -294,6 +306,10 @@ mod tests {
             "--allow-unix",
             "/run/a",
             "--allow-unix=/run/b",
+            "--allow-tcp",
+            "git.test:22",
+            "--allow-tcp=*.db.test:*",
+            "--passthrough=*.bank.test",
             "--allow-new-privileges",
             "-vv",
             "-v",
@@ -313,6 +329,8 @@ mod tests {
         assert!(run.strict && !parse(&["cmd"]).unwrap().run.strict);
         assert_eq!(run.publish.iter().map(|port| port.get()).collect::<Vec<_>>(), [80, 65535]);
         assert_eq!(run.allow_unix, [PathBuf::from("/run/a"), "/run/b".into()]);
+        assert_eq!(run.allow_tcp.len(), 2);
+        assert_eq!(run.passthrough, ["*.bank.test".parse().unwrap()]);
         assert!(run.allow_new_privileges);
         assert_eq!(run.verbose.verbose, 3);
         assert_eq!(run.command, ["cmd"]);
@@ -349,6 +367,8 @@ mod tests {
             &["--test", "u", "--resolve", "a.test=::1"],
             &["--test", "u", "--allow-private"],
             &["--test", "u", "--publish", "80"],
+            &["--test", "u", "--allow-tcp", "a.test:22"],
+            &["--test", "u", "--passthrough", "a.test"],
             &["--test", "u", "--allow-unix", "/run/a"],
             &["--test", "u", "--allow-new-privileges"],
             &["--test", "u", "--user", "root"],
@@ -367,6 +387,10 @@ mod tests {
             &["--allow-unix", "relative", "cmd"],
             &["--allow-unix", "@abstract", "cmd"],
             &["--allow-unix=", "cmd"],
+            &["--allow-tcp", "a.test", "cmd"],
+            &["--allow-tcp", "a.test:53", "cmd"],
+            &["--passthrough", "a.test:443", "cmd"],
+            &["--passthrough", "192.0.2.1", "cmd"],
             &["cleanup", "--js", "a"],
             &["cleanup", "more"],
         ] {
@@ -393,6 +417,8 @@ mod tests {
             &["--allow-private=10.1.2.3/8", "cmd"],
             &["--allow-unix", "docker.sock", "cmd"],
             &["--allow-unix", "@/tmp/.X11-unix/X0", "cmd"],
+            &["--allow-tcp", "2001:db8::1:22", "cmd"],
+            &["--passthrough", "https://a.test", "cmd"],
             &["cleanup", "more"],
         ]
         .iter()

@@ -16,7 +16,7 @@ pub use super::options::{ClientCert, PrivateRange, Resolve};
 use super::upstream_proxy::{self, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
-    policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme},
+    policy::{Authority, AuthorityError, HostPort, Openings, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
     upstream::Proxies,
 };
@@ -57,6 +57,8 @@ pub struct RunPlan {
     pub upstream: UpstreamPlan,
     /// Ports of the jail that programs outside can connect to.
     pub published: Published,
+    /// What goes out without being read as HTTP.
+    pub openings: Openings,
     /// Unix sockets, and folders of such, that the jail doesn't hide.
     pub allow_unix: Vec<PathBuf>,
     /// Whether programs in the jail gain privileges.
@@ -128,6 +130,9 @@ pub enum PlanError {
     /// `--test` was given no URL.
     #[error("understand --test: `{0}` isn't a URL such as https://example.com/path")]
     Url(String),
+    /// A connection as a whole that is given a method, or no port.
+    #[error("understand --test: `{0}` means a connection; it takes a port and no method")]
+    Connection(String),
     /// The URL names no host that could be dialled.
     #[error("understand --test: `{url}`")]
     Authority {
@@ -157,6 +162,7 @@ impl PlanError {
             | Self::Rule(_)
             | Self::Method(_)
             | Self::Url(_)
+            | Self::Connection(_)
             | Self::Authority { .. } => None,
         }
     }
@@ -205,6 +211,7 @@ impl RunPlan {
                 allow_private: run.allow_private,
             },
             published,
+            openings: Openings { tcp: run.allow_tcp, passthrough: run.passthrough },
             allow_unix: run.allow_unix,
             privileges: if run.allow_new_privileges {
                 Privileges::Gained
@@ -237,25 +244,29 @@ fn rules(code: Option<&str>, file: Option<&std::path::Path>) -> Result<Rules, Ru
 fn question(words: &[String]) -> Result<RequestFacts, PlanError> {
     let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
     let (method, url) = match words[..] {
-        [url] => ("GET", url),
-        [method, url] => (method, url),
+        [url] => (None, url),
+        [method, url] => (Some(method.to_ascii_uppercase()), url),
         _ => return Err(PlanError::Url(words.join(" "))),
     };
-    let method = method.to_ascii_uppercase();
-    if http::Method::from_bytes(method.as_bytes()).is_err() {
-        return Err(PlanError::Method(method));
+    match method {
+        Some(method) if http::Method::from_bytes(method.as_bytes()).is_err() => {
+            Err(PlanError::Method(method))
+        }
+        Some(method) => facts(Some(method), url),
+        None => facts(None, url),
     }
-    facts(method, url)
 }
 
 /// Takes a URL apart without normalising its path: the proxy shows rules the path as it was sent,
 /// dot segments and all, so the answer here must be the answer there.
-fn facts(method: String, url: &str) -> Result<RequestFacts, PlanError> {
+fn facts(method: Option<String>, url: &str) -> Result<RequestFacts, PlanError> {
     let not_a_url = || PlanError::Url(url.to_owned());
     let (scheme, rest) = url.split_once("://").ok_or_else(not_a_url)?;
     let scheme = match scheme.to_ascii_lowercase().as_str() {
         "http" => Scheme::Http,
         "https" => Scheme::Https,
+        "tcp" => return connection(Scheme::Tcp, method, url, rest),
+        "tls" => return connection(Scheme::Tls, method, url, rest),
         _ => return Err(not_a_url()),
     };
     let rest = rest.split('#').next().unwrap_or_default();
@@ -268,11 +279,35 @@ fn facts(method: String, url: &str) -> Result<RequestFacts, PlanError> {
     };
     let path = if path.is_empty() { "/" } else { path };
     Ok(RequestFacts {
-        method,
+        method: method.unwrap_or_else(|| "GET".to_owned()),
         scheme,
         authority: Authority::new(named.host, named.port.unwrap_or(scheme.default_port())),
         path: path.to_owned(),
         query,
+        requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        process: None,
+    })
+}
+
+/// A connection as a whole: it has no method of its own, no path, and always a port.
+fn connection(
+    scheme: Scheme,
+    method: Option<String>,
+    url: &str,
+    authority: &str,
+) -> Result<RequestFacts, PlanError> {
+    let wrong = |source| PlanError::Authority { url: url.to_owned(), source };
+    let (HostPort { host, port: Some(port) }, None) =
+        (HostPort::parse(authority).map_err(wrong)?, method)
+    else {
+        return Err(PlanError::Connection(url.to_owned()));
+    };
+    Ok(RequestFacts {
+        method: scheme.as_str().to_ascii_uppercase(),
+        scheme,
+        authority: Authority::new(host, port),
+        path: String::new(),
+        query: None,
         requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
         process: None,
     })
@@ -295,6 +330,20 @@ mod tests {
         );
         assert_eq!(asked("https://a.test").1, "/");
         assert_eq!(asked("https://a.test:8443?x=1").0, "https://a.test:8443/?x=1");
+    }
+
+    #[test]
+    fn asks_about_connections_by_their_targets() {
+        let ask = |words: &[&str]| {
+            question(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+        };
+        for url in ["tcp://db.test:5432", "tls://[::1]:443"] {
+            let facts = ask(&[url]).unwrap();
+            assert_eq!((facts.url().as_str(), facts.path.as_str()), (url, ""));
+        }
+        for words in [&["tcp://db.test"][..], &["GET", "tcp://db.test:1"], &["tcp://db.test:1/x"]] {
+            assert!(ask(words).is_err(), "{words:?}");
+        }
     }
 
     #[test]

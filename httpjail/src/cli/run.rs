@@ -15,7 +15,7 @@ use super::{
     report::Report,
 };
 use crate::{
-    policy::{Decision, ProcessInspector, RequestFacts},
+    policy::{Decision, DenyReason, Opaque, ProcessInspector, RequestFacts},
     session::{self, SessionError, Swept},
 };
 
@@ -62,12 +62,16 @@ fn printed(outcome: io::Result<u8>) -> u8 {
 /// Asks the rule, and prints its answer as data: the verdict's line, then the message if any.
 fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
     let TestPlan { rules, facts } = test;
-    let decision = rules.into_factory(Arc::new(NoProcesses)).engine().decide(&facts);
+    let decision =
+        rules.into_factory(Arc::new(NoProcesses)).engine().decide(&facts).held_to(facts.scheme);
     let RequestFacts { method, .. } = &facts;
     let url = facts.url();
     match decision {
         Decision::Allow(limits) => {
             writeln!(out, "ALLOW {method} {url}")?;
+            if limits.opaque == Opaque::Allowed {
+                writeln!(out, "also for what isn't HTTP")?;
+            }
             if let Some(bytes) = limits.max_tx_bytes {
                 writeln!(out, "at most {bytes} bytes may be sent")?;
             }
@@ -75,6 +79,9 @@ fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
         }
         Decision::Deny(denial) => {
             writeln!(out, "DENY {method} {url}")?;
+            if denial.reason == DenyReason::NotForTcp {
+                writeln!(out, "only {{allow: {{tcp: true}}}} opens what isn't HTTP")?;
+            }
             if let Some(message) = denial.message {
                 writeln!(out, "{message}")?;
             }

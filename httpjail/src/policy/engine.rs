@@ -13,6 +13,12 @@ pub trait RuleEngine {
     /// Makes what the next decision needs, so that it needn't. Called when nobody waits; an
     /// engine that is ready does nothing.
     fn prepare(&mut self) {}
+
+    /// Whether an answer may open a connection whose bytes nobody reads. Where none can, a client
+    /// that says nothing is not asked about.
+    fn may_open_tcp(&self) -> bool {
+        false
+    }
 }
 
 /// Makes one engine for each worker thread from rules that have been checked already.

@@ -11,6 +11,10 @@ pub enum Scheme {
     Http,
     /// HTTP inside TLS.
     Https,
+    /// Bytes that nobody reads.
+    Tcp,
+    /// TLS that nobody looks into; only its server name is known.
+    Tls,
 }
 
 impl Scheme {
@@ -19,14 +23,18 @@ impl Scheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 
-    /// The port that a URL of this scheme means when it names none.
+    /// The port that a URL of this scheme means when it names none; 0, which is no port, where
+    /// each URL names its own.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
+            Self::Tcp | Self::Tls => 0,
         }
     }
 }
@@ -76,13 +84,13 @@ pub struct Process {
 /// One request, as the rules see it and as it will be dialled: both come from here alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestFacts {
-    /// The method, as sent.
+    /// The method, as sent; `TCP` or `TLS` for a connection as a whole.
     pub method: String,
-    /// `http` or `https`.
+    /// `http` or `https`, or that of a connection as a whole.
     pub scheme: Scheme,
     /// Canonical host, and the port that is dialled.
     pub authority: Authority,
-    /// The path, `/` at least, without the query.
+    /// The path, `/` at least, without the query; nothing for a connection as a whole.
     pub path: String,
     /// What follows the first `?`, without it.
     pub query: Option<String>,

@@ -1,21 +1,43 @@
 //! The one place that decides.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::RefCell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{Decision, Denial, DenyReason, Permitted, Pulse, RequestFacts, RuleEngine};
+use super::{
+    Decision, Denial, DenyReason, Limits, Opened, Permitted, Pulse, RequestFacts, RuleEngine,
+    Seldom,
+};
 use crate::record::Recorder;
+
+/// How often, at most, a mistake of the rule is told.
+const WARNING: Duration = Duration::from_secs(1);
 
 /// Judges every request of one worker thread, once, and writes its record.
 pub struct Gate {
     engine: RefCell<Box<dyn RuleEngine>>,
     recorder: Recorder,
     pulse: Arc<Pulse>,
+    warnings: Seldom,
+}
+
+/// What came of a question about a connection whose client has said nothing yet.
+#[derive(Debug)]
+pub enum Silent {
+    /// It may pass, whatever will be said.
+    Open(Permitted<()>),
+    /// That depends on what it will say; nothing was recorded.
+    Unknown,
+    /// It was denied and recorded: the rule hung.
+    Denied,
 }
 
 impl Gate {
     /// A gate that asks `engine` and tells `recorder`; a watchdog may look at `pulse`.
     pub fn new(engine: Box<dyn RuleEngine>, recorder: Recorder, pulse: Arc<Pulse>) -> Self {
-        Self { engine: RefCell::new(engine), recorder, pulse }
+        Self { engine: RefCell::new(engine), recorder, pulse, warnings: Seldom::every(WARNING) }
     }
 
     /// Makes the engine ready for the next request. Called when nobody waits.
@@ -36,7 +58,7 @@ impl Gate {
                 // Whoever lost patience has written the record.
                 return Err(Denial::new(DenyReason::RuleFailed));
             }
-            decision
+            decision.held_to(facts.scheme)
         } else {
             Decision::Deny(Denial::new(DenyReason::RuleFailed))
         };
@@ -45,7 +67,49 @@ impl Gate {
             Decision::Allow(limits) => {
                 Ok(Permitted::new(Arc::unwrap_or_clone(facts), limits, request))
             }
-            Decision::Deny(denial) => Err(denial),
+            Decision::Deny(denial) => {
+                self.warn_of(denial.reason);
+                Err(denial)
+            }
+        }
+    }
+
+    /// Whether it is worth asking about a connection whose client says nothing.
+    pub fn may_open_tcp(&self) -> bool {
+        self.engine.borrow().may_open_tcp()
+    }
+
+    /// Judges a connection whose client has said nothing yet. It has its record only if that is
+    /// enough to let it pass; else what it says will be judged.
+    pub fn judge_silent(&self, facts: RequestFacts) -> Silent {
+        let facts = Arc::new(facts);
+        if !self.pulse.begin(&facts) {
+            return Silent::Unknown;
+        }
+        let decision = self.engine.borrow_mut().decide(&facts);
+        if !self.pulse.end() {
+            return Silent::Denied;
+        }
+        let decision = decision.held_to(facts.scheme);
+        let Decision::Allow(limits) = decision else { return Silent::Unknown };
+        self.recorder.request(&facts, &decision);
+        Silent::Open(Permitted::new(Arc::unwrap_or_clone(facts), limits, ()))
+    }
+
+    /// Lets pass what an option of the user's opened, and writes its record.
+    pub fn open<T>(&self, facts: RequestFacts, _opened: Opened, request: T) -> Permitted<T> {
+        let limits = Limits::default();
+        self.recorder.request(&facts, &Decision::Allow(limits));
+        Permitted::new(facts, limits, request)
+    }
+
+    /// Tells a rule's author what a jailed program can't be told.
+    fn warn_of(&self, reason: DenyReason) {
+        if reason == DenyReason::NotForTcp && self.warnings.is_due(Instant::now()) {
+            tracing::warn!(
+                "connection denied: the rule allows it like a request, but it isn't HTTP, and only \
+                 {{allow: {{tcp: true}}}} opens it"
+            );
         }
     }
 }

@@ -26,6 +26,11 @@ impl<T> Permitted<T> {
         self.limits
     }
 
+    /// The same permission for what it was given about.
+    pub fn with<U>(self, request: U) -> Permitted<U> {
+        Permitted { facts: self.facts, limits: self.limits, request }
+    }
+
     /// Takes the permission apart.
     pub fn into_parts(self) -> (RequestFacts, Limits, T) {
         (self.facts, self.limits, self.request)

@@ -133,7 +133,7 @@ fn origin_form(
 fn absolute_form(destination: &Destination, url: HostPort) -> Result<Authority, Incoherent> {
     match destination.scheme {
         Scheme::Http => Ok(with_port(url, Scheme::Http)),
-        Scheme::Https => agree(destination, url),
+        Scheme::Https | Scheme::Tcp | Scheme::Tls => agree(destination, url),
     }
 }
 
@@ -143,7 +143,7 @@ fn agree(destination: &Destination, named: HostPort) -> Result<Authority, Incohe
     let same_port = named.port.is_none_or(|named| named == port);
     let same_host = match destination.scheme {
         Scheme::Http => true,
-        Scheme::Https => named.host == *destination.authority.host(),
+        Scheme::Https | Scheme::Tcp | Scheme::Tls => named.host == *destination.authority.host(),
     };
     if same_port && same_host {
         return Ok(Authority::new(named.host, port));

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{Canary, FlowTable, SyntheticNames};
 use crate::{
-    policy::EngineFactory,
+    policy::{EngineFactory, Openings},
     record::Recorder,
     tls::Authority,
     upstream::{self, TrustError},
@@ -36,6 +36,8 @@ pub struct ProxyConfig {
     pub recorder: Recorder,
     /// What the user decided about the way out.
     pub upstream: upstream::Options,
+    /// What goes out unread.
+    pub openings: Openings,
     /// How many threads serve connections; at least one does.
     pub workers: usize,
     /// How long a client may keep the proxy waiting.
@@ -63,6 +65,8 @@ pub trait TcpDns: Send + Sync {
 pub struct Timeouts {
     /// For its first bytes, until the protocol is known.
     pub first_bytes: Duration,
+    /// For its first bytes, until the rule is asked whether it may wait for those of the server.
+    pub silence: Duration,
     /// For the TLS handshake.
     pub handshake: Duration,
     /// For a whole request head, from its first byte.
@@ -78,6 +82,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             first_bytes: Duration::from_secs(10),
+            silence: Duration::from_millis(250),
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(20),
             idle: Duration::from_secs(5 * 60),

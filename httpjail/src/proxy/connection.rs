@@ -4,22 +4,22 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use super::{
-    Flow, SyntheticNames, http2, intercept,
+    Flow, SyntheticNames, Timeouts, http2, intercept,
     listener::Downstream,
+    opaque, pinned,
     prefixed::Prefixed,
     serve,
     sniff::{Protocol, sniff},
     stream::Stream,
     worker::Worker,
 };
-use crate::policy::{Authority, Host, Process, Scheme};
+use crate::policy::{Authority, Host, Permitted, Process, Scheme, Silent};
 
 const DNS_PORT: u16 = 53;
 const FIRST_READ: usize = 4 * 1024;
@@ -97,9 +97,20 @@ pub(super) async fn dispatch<S>(worker: Rc<Worker>, destination: Destination, mu
 where
     S: Stream + 'static,
 {
-    let protocol = match first_bytes(&mut stream, worker.timeouts.first_bytes).await {
-        Ok(Some((protocol, bytes))) => (protocol, Prefixed::new(bytes.freeze(), stream)),
-        Ok(None) => return never_came(&worker, &destination),
+    if let Some(opened) = worker.openings.tcp(&destination.authority) {
+        let stream = Prefixed::new(Bytes::new(), stream);
+        return Box::pin(opaque::carry_opened(&worker, &destination, opened, stream)).await;
+    }
+    let mut bytes = BytesMut::with_capacity(FIRST_READ);
+    let first = first_bytes(&worker, &destination, &mut stream, &mut bytes).await;
+    let stream = Prefixed::new(bytes.freeze(), stream);
+    let protocol = match first {
+        Ok(First::Told(protocol)) => (protocol, stream),
+        Ok(First::Open(permitted)) => {
+            return Box::pin(opaque::carry_silent(&worker, *permitted, stream)).await;
+        }
+        Ok(First::Nothing) => return never_came(&worker, &destination),
+        Ok(First::Denied) => return,
         Err(error) => {
             tracing::debug!(%error, "a connection broke before its first request");
             return never_came(&worker, &destination);
@@ -108,6 +119,8 @@ where
     match protocol {
         (Protocol::Http1, stream) => serve::serve(worker, destination, stream).await,
         (Protocol::Tls, stream) => {
+            let pinned = Box::pin(pinned::serve(&worker, &destination, stream)).await;
+            let Some(stream) = pinned else { return };
             match intercept::accept(&worker, &destination.authority, stream).await {
                 Ok((stream, host)) => {
                     let destination = destination.inside_tls(host);
@@ -123,7 +136,10 @@ where
             }
         }
         (Protocol::Http2, stream) => http2::serve(worker, destination, stream).await,
-        (Protocol::Opaque | Protocol::NeedMore, _) => {
+        (Protocol::Opaque, stream) => {
+            Box::pin(opaque::judge_tcp(&worker, &destination, stream)).await;
+        }
+        (Protocol::NeedMore, _) => {
             worker.recorder.refused_flow("TCP", &destination.authority);
         }
     }
@@ -136,33 +152,52 @@ fn never_came(worker: &Worker, destination: &Destination) {
     }
 }
 
-/// Reads until the protocol is known. `NeedMore` means that the client fell silent, closed or broke
-/// off in between, `None` that it closed without a byte: it asked for nothing, so nothing was
-/// refused.
-async fn first_bytes<S: Stream>(
-    stream: &mut S,
-    patience: Duration,
-) -> io::Result<Option<(Protocol, BytesMut)>> {
-    let mut bytes = BytesMut::with_capacity(FIRST_READ);
-    match timeout(patience, read_until_told(stream, &mut bytes)).await {
-        Ok(protocol) => Ok(protocol?.map(|protocol| (protocol, bytes))),
-        Err(_) => Ok(Some((Protocol::NeedMore, bytes))),
-    }
+/// What a connection began with.
+enum First {
+    /// With this protocol. `NeedMore` means that the client fell silent, closed or broke off in
+    /// between.
+    Told(Protocol),
+    /// With a silence in which it was let pass: the server may be the one to speak first.
+    Open(Box<Permitted<()>>),
+    /// With a silence in which it was denied; it has its record.
+    Denied,
+    /// With nothing: it asked for nothing, so nothing was refused.
+    Nothing,
 }
 
-async fn read_until_told<S: Stream>(
+/// Reads until it is known how to go on.
+async fn first_bytes<S: Stream>(
+    worker: &Worker,
+    destination: &Destination,
     stream: &mut S,
     bytes: &mut BytesMut,
-) -> io::Result<Option<Protocol>> {
+) -> io::Result<First> {
+    let Timeouts { silence, first_bytes: mut patience, .. } = worker.timeouts;
+    if worker.gate.may_open_tcp() {
+        if let Ok(told) = timeout(silence, read_until_told(stream, bytes)).await {
+            return told;
+        }
+        match worker.gate.judge_silent(opaque::facts(destination)) {
+            Silent::Open(permitted) => return Ok(First::Open(Box::new(permitted))),
+            Silent::Denied => return Ok(First::Denied),
+            Silent::Unknown => patience = patience.saturating_sub(silence),
+        }
+    }
+    let told = timeout(patience, read_until_told(stream, bytes)).await;
+    told.unwrap_or(Ok(First::Told(Protocol::NeedMore)))
+}
+
+async fn read_until_told<S: Stream>(stream: &mut S, bytes: &mut BytesMut) -> io::Result<First> {
     loop {
         match stream.read_buf(bytes).await {
             Ok(1..) => {}
             Err(error) if bytes.is_empty() => return Err(error),
-            Ok(0) | Err(_) => return Ok((!bytes.is_empty()).then_some(Protocol::NeedMore)),
+            Ok(0) | Err(_) if bytes.is_empty() => return Ok(First::Nothing),
+            Ok(0) | Err(_) => return Ok(First::Told(Protocol::NeedMore)),
         }
         match sniff(bytes) {
             Protocol::NeedMore => {}
-            protocol => return Ok(Some(protocol)),
+            protocol => return Ok(First::Told(protocol)),
         }
     }
 }

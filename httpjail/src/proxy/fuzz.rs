@@ -11,11 +11,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     frames::Scanner,
+    hello::has_extension,
     intercept::asked_for,
     sniff::{self, Protocol},
 };
 use crate::policy::{AuthorityError, Host};
 
+/// The extension that holds a server name.
+const SERVER_NAME: u16 = 0;
 /// About how many prefixes of long inputs are looked at.
 const PREFIXES: usize = 256;
 
@@ -53,6 +56,7 @@ pub fn client_hello(bytes: &[u8]) {
     }
     if let Heard::Hello(host) = whole {
         assert_ne!(sniff::sniff(bytes), Protocol::NeedMore, "the protocol isn't told yet");
+        assert!(host.is_none() || has_extension(bytes, SERVER_NAME) == Some(true), "two readers");
         if let Some(Ok(host)) = host {
             assert_eq!(Host::parse(&host.to_string()), Ok(host));
         }

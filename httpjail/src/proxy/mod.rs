@@ -1,26 +1,32 @@
 //! The proxy: accepts what the kernel side redirects, reads HTTP, asks the gate, forwards.
 
 mod body;
+mod buffers;
 mod canary;
 mod coherence;
 mod config;
 mod connect;
 mod connection;
+mod ech;
 mod flow;
 mod forward;
 mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod headers;
+mod hello;
 mod hints;
 mod http2;
 mod intercept;
 mod interim;
 mod listener;
 mod load;
+mod opaque;
 mod patience;
+mod pinned;
 mod prefixed;
 mod refuse;
+mod relay;
 mod serve;
 mod slots;
 mod sniff;

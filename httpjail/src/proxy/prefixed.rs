@@ -22,6 +22,16 @@ impl<S> Prefixed<S> {
     pub(super) fn new(prefix: Bytes, stream: S) -> Self {
         Self { prefix, stream }
     }
+
+    /// What comes after the prefix.
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// What of the prefix is still unread, and what comes after it.
+    pub(super) fn into_parts(self) -> (Bytes, S) {
+        (self.prefix, self.stream)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {

@@ -21,6 +21,7 @@ use super::{
     coherence::{self, Incoherent},
     connect,
     connection::Destination,
+    ech,
     forward::{Failure, Hop, forward},
     headers,
     interim::{Interim, Interposed},
@@ -214,6 +215,10 @@ impl Session {
     /// to the body of a request that has its record.
     fn broken(&self, error: &hyper::Error, unread: &[u8]) {
         tracing::debug!(%error, "a connection of the jail ended");
+        if ech::is_insisted_on(error) {
+            self.worker.ech.refused();
+            return self.worker.recorder.refused_flow("TLS", &self.destination.authority);
+        }
         let is_head = error.is_incomplete_message() || !self.watch.is_amid_body();
         if error.is_parse() || (is_head && begins_a_request(unread)) {
             self.record_refusal();

@@ -6,6 +6,7 @@ use std::{
     io,
     rc::Rc,
     sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use hyper::server::conn::http1;
@@ -16,11 +17,11 @@ use tokio::{
 };
 
 use super::{
-    ProxyConfig, SyntheticNames, TcpDns, Timeouts, body::Outgoing, connection,
-    listener::Downstream, patience::Patience, serve,
+    ProxyConfig, SyntheticNames, TcpDns, Timeouts, body::Outgoing, buffers::Buffers, connection,
+    ech, listener::Downstream, patience::Patience, serve,
 };
 use crate::{
-    policy::{EngineFactory, Gate, Pulse},
+    policy::{EngineFactory, Gate, Openings, Pulse},
     record::Recorder,
     tls::{Authority, Leaves},
     upstream::{Client, Route},
@@ -30,11 +31,19 @@ use crate::{
 /// needed and ends when it isn't; so many lookups without an answer hold up no other.
 const MAX_BLOCKING_THREADS: usize = 128;
 
+/// How long the end of a run waits for servers to take what the command has said on connections that
+/// are carried unread.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What the connections of one worker share.
 pub(super) struct Worker {
     pub(super) gate: Gate,
     pub(super) recorder: Recorder,
     pub(super) client: Client<Outgoing>,
+    pub(super) route: Arc<Route>,
+    pub(super) openings: Openings,
+    pub(super) buffers: Rc<Buffers>,
+    pub(super) ech: ech::Notice,
     pub(super) leaves: RefCell<Leaves>,
     pub(super) names: Arc<dyn SyntheticNames>,
     pub(super) dns_tcp: Arc<dyn TcpDns>,
@@ -48,6 +57,7 @@ pub(super) struct Seed {
     engines: Arc<dyn EngineFactory>,
     recorder: Recorder,
     route: Arc<Route>,
+    openings: Openings,
     authority: Arc<Authority>,
     names: Arc<dyn SyntheticNames>,
     dns_tcp: Arc<dyn TcpDns>,
@@ -62,6 +72,7 @@ impl Seed {
             engines: Arc::clone(&config.engines),
             recorder: config.recorder.clone(),
             route: Arc::clone(route),
+            openings: config.openings.clone(),
             authority: Arc::clone(&config.authority),
             names: Arc::clone(&config.names),
             dns_tcp: Arc::clone(&config.dns_tcp),
@@ -75,7 +86,11 @@ impl Seed {
         Worker {
             gate: Gate::new(self.engines.engine(), self.recorder.clone(), self.pulse),
             recorder: self.recorder,
-            client: Client::new(self.route),
+            client: Client::new(Arc::clone(&self.route)),
+            route: self.route,
+            openings: self.openings,
+            buffers: Rc::default(),
+            ech: ech::Notice::default(),
             leaves: RefCell::new(Leaves::new(self.authority)),
             names: self.names,
             dns_tcp: self.dns_tcp,
@@ -103,6 +118,7 @@ pub(super) fn work(
         while let Some(downstream) = downstreams.recv().await {
             spawn_local(connection::serve(Rc::clone(&worker), downstream));
         }
+        worker.buffers.all_sent(LAST_WORDS).await;
     });
     // A lookup that hangs must not hold up the end.
     runtime.shutdown_background();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{RuleSource, Rules};
 use crate::policy::{
-    Authority, Decision, Host, Limits, ProcessInspector, RequestFacts, RuleEngine, Scheme,
+    Authority, Decision, Host, Limits, Opaque, ProcessInspector, RequestFacts, RuleEngine, Scheme,
 };
 
 /// The largest whole number that has no other next to it.
@@ -55,23 +55,34 @@ fn proven(value: &Value) -> Proof {
         Value::String(text) if text.trim() == "true" => unlimited,
         Value::Object(object) => match object.get("allow") {
             Some(Value::Bool(true)) => unlimited,
-            Some(Value::Object(limits)) if limits.len() == 1 => limit(limits.get("max_tx_bytes")),
+            Some(Value::Object(limits)) => bounded(limits),
             Some(_) | None => Proof::Denies,
         },
         _ => Proof::Denies,
     }
 }
 
-fn limit(bytes: Option<&Value>) -> Proof {
+fn bounded(limits: &serde_json::Map<String, Value>) -> Proof {
+    let opaque = match limits.get("tcp") {
+        None => Opaque::Refused,
+        Some(Value::Bool(true)) => Opaque::Allowed,
+        Some(_) => return Proof::Denies,
+    };
+    let bytes = limits.get("max_tx_bytes");
+    let known = usize::from(opaque == Opaque::Allowed) + usize::from(bytes.is_some());
+    if known == 0 || limits.len() != known {
+        return Proof::Denies;
+    }
     match bytes {
+        None => Proof::Allows(Limits { max_tx_bytes: None, opaque }),
         Some(Value::Number(number)) => match number.as_u64() {
             Some(bytes) if bytes <= MAX_SAFE_INTEGER => {
-                Proof::Allows(Limits { max_tx_bytes: Some(bytes) })
+                Proof::Allows(Limits { max_tx_bytes: Some(bytes), opaque })
             }
             Some(_) => Proof::Denies,
             None => Proof::Unknown,
         },
-        Some(_) | None => Proof::Denies,
+        Some(_) => Proof::Denies,
     }
 }
 

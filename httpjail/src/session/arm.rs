@@ -111,6 +111,7 @@ impl Planned {
             log,
             rules: self.plan.rules,
             upstream: self.upstream,
+            openings: self.plan.openings,
             workers: self.plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get),
             flows: parent.maps().flows(jail.id()).map_err(SessionError::Jail)?,
         };

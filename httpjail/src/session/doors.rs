@@ -13,6 +13,7 @@ use super::SessionError;
 use crate::{
     backend::linux::{probe::Optional, spawn::Privileges},
     cli::plan::{ClientCert, Lacking, PrivateRange, RunPlan},
+    policy::{HostPattern, TcpTarget},
 };
 
 /// Finds the sockets and folders that stay open, whatever the paths that were given for them.
@@ -44,6 +45,8 @@ pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
         private(&plan.upstream.allow_private),
         names(&plan.upstream.client_certs),
         ports(&plan.published),
+        tcp(&plan.openings.tcp),
+        passthrough(&plan.openings.passthrough),
         unix(sockets),
         privileges(plan.privileges),
     ];
@@ -129,6 +132,25 @@ fn ports(published: &Published) -> Option<String> {
     ))
 }
 
+fn tcp(targets: &[TcpTarget]) -> Option<String> {
+    let named = list(targets)?;
+    Some(format!(
+        "--allow-tcp opens: what the command says to {named} goes there unread, HTTP too, and no rule \
+         is asked"
+    ))
+}
+
+fn passthrough(hosts: &[HostPattern]) -> Option<String> {
+    let named = list(hosts)?;
+    Some(format!(
+        "--passthrough opens: TLS to {named} goes there unread if the rule allows the server's name"
+    ))
+}
+
+fn list(items: &[impl ToString]) -> Option<String> {
+    items.iter().map(ToString::to_string).reduce(|all, item| all + ", " + &item)
+}
+
 fn unix(sockets: &[PathBuf]) -> Option<String> {
     if sockets.is_empty() {
         return None;
@@ -170,6 +192,21 @@ mod tests {
             low_ports(&published, 1024).unwrap(),
             "--publish 80, 443: the command isn't root and can't bind ports below 1024 \
              (net.ipv4.ip_unprivileged_port_start)"
+        );
+    }
+
+    #[test]
+    fn names_what_goes_unread() {
+        assert_eq!((tcp(&[]), passthrough(&[])), (None, None));
+        assert_eq!(
+            tcp(&["git.test:22", "*.db.test:*"].map(|target| target.parse().unwrap())).unwrap(),
+            "--allow-tcp opens: what the command says to git.test:22, *.db.test:* goes there unread, \
+             HTTP too, and no rule is asked"
+        );
+        assert_eq!(
+            passthrough(&["*.bank.test".parse().unwrap()]).unwrap(),
+            "--passthrough opens: TLS to *.bank.test goes there unread if the rule allows the \
+             server's name"
         );
     }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
-    policy::Process,
+    policy::{Openings, Process},
     proxy::{self, Flow, FlowTable},
     record::{LogFile, Recorder, RecorderHandle},
     rules::Rules,
@@ -51,6 +51,8 @@ pub(super) struct ProxyRole {
     pub(super) rules: Rules,
     /// How to reach origins.
     pub(super) upstream: upstream::Options,
+    /// What goes out unread.
+    pub(super) openings: Openings,
     /// How many threads serve connections.
     pub(super) workers: usize,
     /// The kernel's notes on connections.
@@ -110,6 +112,7 @@ impl ProxyRole {
             engines: self.rules.into_factory(inspector),
             recorder,
             upstream: self.upstream,
+            openings: self.openings,
             workers: self.workers,
             timeouts: proxy::Timeouts::default(),
         };

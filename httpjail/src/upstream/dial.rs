@@ -71,13 +71,13 @@ impl Route {
     ) -> Result<Connection, UpstreamError> {
         let stream = self.open(origin).await?;
         match origin.scheme {
-            Scheme::Http => Ok(Connection::Plain(stream)),
+            Scheme::Http | Scheme::Tcp | Scheme::Tls => Ok(Connection::Plain(stream)),
             Scheme::Https => self.handshake(origin.authority.host(), stream, offer).await,
         }
     }
 
-    /// The TCP connection for that.
-    async fn open(&self, origin: &Origin) -> Result<TcpStream, UpstreamError> {
+    /// The TCP connection for that, for whatever is spoken on it.
+    pub(crate) async fn open(&self, origin: &Origin) -> Result<TcpStream, UpstreamError> {
         if let Some(proxy) = self.proxies.of(origin) {
             return self.tunnel_through(proxy, origin).await;
         }

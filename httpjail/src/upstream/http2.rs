@@ -280,8 +280,9 @@ fn rewrite(parts: Parts, scheme: Scheme) -> Request<()> {
         .expect("the Host header was written from a judged authority");
     let mut target = uri::Parts::from(uri);
     target.scheme = Some(match scheme {
-        Scheme::Http => uri::Scheme::HTTP,
-        Scheme::Https => uri::Scheme::HTTPS,
+        // No request goes over what is carried as a whole.
+        Scheme::Http | Scheme::Tcp => uri::Scheme::HTTP,
+        Scheme::Https | Scheme::Tls => uri::Scheme::HTTPS,
     });
     target.authority = Some(authority);
     let target = Uri::from_parts(target).expect("a scheme, an authority and a path make a URL");

@@ -56,7 +56,8 @@ impl Proxies {
     pub(super) fn of(&self, origin: &Origin) -> Option<&Proxy> {
         let proxy = match origin.scheme {
             Scheme::Http => self.http.as_ref(),
-            Scheme::Https => self.https.as_ref(),
+            // By CONNECT, as for `https`: the proxy sees none of it.
+            Scheme::Https | Scheme::Tls | Scheme::Tcp => self.https.as_ref(),
         }?;
         let authority = &origin.authority;
         let excepted = is_loopback(authority.host())

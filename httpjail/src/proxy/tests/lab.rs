@@ -20,8 +20,8 @@ use tokio::io::AsyncWriteExt;
 use super::wire::Client;
 use crate::{
     policy::{
-        Decision, Denial, DenyReason, EngineFactory, Host, Limits, Process, RequestFacts,
-        RuleEngine,
+        Decision, Denial, DenyReason, EngineFactory, Host, Limits, Opaque, Openings, Process,
+        RequestFacts, RuleEngine,
     },
     proxy::{
         Canary, Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, run,
@@ -44,6 +44,9 @@ pub(super) struct Setup {
     pub(super) extra_ca: Vec<CertificateDer<'static>>,
     /// The rest of what is decided about the way out.
     pub(super) options: Options,
+    pub(super) openings: Openings,
+    /// Whether the rule knows of connections that aren't HTTP.
+    pub(super) knows_tcp: bool,
 }
 
 impl Default for Setup {
@@ -54,6 +57,8 @@ impl Default for Setup {
             timeouts: Timeouts::default(),
             extra_ca: Vec::new(),
             options: Options::default(),
+            openings: Openings::default(),
+            knows_tcp: false,
         }
     }
 }
@@ -65,7 +70,12 @@ pub(super) fn deny(message: &str) -> Decision {
 
 /// A rule that lets out `most` bytes.
 pub(super) fn allow_bytes(most: u64) -> Decision {
-    Decision::Allow(Limits { max_tx_bytes: Some(most) })
+    Decision::Allow(Limits { max_tx_bytes: Some(most), ..Limits::default() })
+}
+
+/// A rule that opens connections, whatever is spoken on them.
+pub(super) fn allow_tcp() -> Decision {
+    Decision::Allow(Limits { opaque: Opaque::Allowed, ..Limits::default() })
 }
 
 /// A running proxy; dropped, it is stopped.
@@ -81,6 +91,7 @@ pub(super) struct Lab {
 
 struct Shared {
     rule: Rule,
+    knows_tcp: bool,
     judged: Mutex<Vec<RequestFacts>>,
     /// How many had been judged at each call for preparation.
     prepared: Mutex<Vec<usize>>,
@@ -94,6 +105,7 @@ impl Lab {
         let authority = Arc::new(Authority::new().unwrap());
         let shared = Arc::new(Shared {
             rule: setup.rule,
+            knows_tcp: setup.knows_tcp,
             judged: Mutex::default(),
             prepared: Mutex::default(),
             flows: Mutex::default(),
@@ -118,6 +130,7 @@ impl Lab {
                 allow_private: setup.private,
                 ..setup.options
             },
+            openings: setup.openings,
             workers: 2,
             timeouts: setup.timeouts,
         };
@@ -245,6 +258,10 @@ impl RuleEngine for Engine {
     fn decide(&mut self, facts: &RequestFacts) -> Decision {
         self.0.judged.lock().unwrap().push(facts.clone());
         (self.0.rule)(facts)
+    }
+
+    fn may_open_tcp(&self) -> bool {
+        self.0.knows_tcp
     }
 
     fn prepare(&mut self) {

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod connect;
+mod ech;
 mod events;
 mod forms;
 mod framing;
@@ -17,7 +18,9 @@ mod identity;
 mod interim;
 mod lab;
 mod limits;
+mod opaque;
 mod origin;
+mod passthrough;
 mod plain;
 mod refusals;
 mod smuggling;

@@ -23,13 +23,16 @@ pub(super) struct JsEngine {
     /// `None` before the first request, and after damage until the next one.
     sandbox: Option<Sandbox>,
     warnings: Allowance,
+    /// Whether the rule has the word `tcp`, without which it hardly says `{allow: {tcp: true}}`.
+    knows_tcp: bool,
 }
 
 impl JsEngine {
     /// An engine for the calling thread. Its world is made when the first request is about to
     /// come: a command that sends none doesn't wait for it.
     pub(super) fn new(source: Arc<RuleSource>, inspector: Arc<dyn ProcessInspector>) -> Self {
-        Self { source, inspector, sandbox: None, warnings: Allowance::default() }
+        let knows_tcp = source.text().contains("tcp");
+        Self { source, inspector, sandbox: None, warnings: Allowance::default(), knows_tcp }
     }
 
     fn restore(&mut self) {
@@ -61,6 +64,10 @@ impl RuleEngine for JsEngine {
         if self.sandbox.is_none() {
             self.restore();
         }
+    }
+
+    fn may_open_tcp(&self) -> bool {
+        self.knows_tcp
     }
 
     fn decide(&mut self, facts: &RequestFacts) -> Decision {

@@ -3,7 +3,7 @@
 use rquickjs::{Ctx, Result, Value};
 
 use super::object::{Class, Name, Ordinary};
-use crate::policy::{Decision, Denial, DenyReason, Limits};
+use crate::policy::{Decision, Denial, DenyReason, Limits, Opaque};
 
 /// Reads answers. It belongs to one runtime.
 pub(super) struct Answers {
@@ -11,6 +11,7 @@ pub(super) struct Answers {
     allow: Name,
     deny_message: Name,
     max_tx_bytes: Name,
+    tcp: Name,
 }
 
 impl Answers {
@@ -25,6 +26,7 @@ impl Answers {
             allow: Name::new(ctx, "allow")?,
             deny_message: Name::new(ctx, "deny_message")?,
             max_tx_bytes: Name::new(ctx, "max_tx_bytes")?,
+            tcp: Name::new(ctx, "tcp")?,
         })
     }
 
@@ -42,7 +44,7 @@ impl Answers {
         show: impl Fn(&Value<'js>) -> Result<String>,
     ) -> Result<Option<Decision>> {
         if let Some(allow) = value.as_bool() {
-            return Ok(Some(if allow { allowed(None) } else { denied(None) }));
+            return Ok(Some(if allow { allowed() } else { denied(None) }));
         }
         if value.is_string() {
             return Ok(Some(from_text(text(value, show)?.trim())));
@@ -63,7 +65,7 @@ impl Answers {
         let message = object.own(&self.deny_message)?;
         let message = if message.is_string() { Some(text(&message, show)?) } else { None };
         match (allow.as_bool(), message) {
-            (Some(true), _) => Ok(Some(allowed(None))),
+            (Some(true), _) => Ok(Some(allowed())),
             (Some(false), message) => Ok(Some(denied(message))),
             (None, Some(message)) if allow.is_undefined() => Ok(Some(denied(Some(message)))),
             (None, _) => match Ordinary::of(&allow, self.ordinary) {
@@ -73,13 +75,24 @@ impl Answers {
         }
     }
 
-    /// `{max_tx_bytes: N}` and nothing else: a limit that is not understood is not kept.
+    /// `{max_tx_bytes: N}`, `{tcp: true}` or both, and nothing else: a limit that is not understood
+    /// is not kept. `tcp: false` proves nothing: it may be how the rule says no.
     fn read_limits(&self, limits: &Ordinary<'_, '_>) -> Result<Option<Decision>> {
-        if limits.size()? != 1 {
+        let (bytes, tcp) = (limits.own(&self.max_tx_bytes)?, limits.own(&self.tcp)?);
+        let known = u32::from(!bytes.is_undefined()) + u32::from(!tcp.is_undefined());
+        if known == 0 || limits.size()? != known {
             return Ok(None);
         }
-        let bytes = limits.own(&self.max_tx_bytes)?.as_number();
-        Ok(bytes.and_then(whole).map(|bytes| allowed(Some(bytes))))
+        let opaque = match tcp.as_bool() {
+            Some(true) => Opaque::Allowed,
+            None if tcp.is_undefined() => Opaque::Refused,
+            Some(false) | None => return Ok(None),
+        };
+        let max_tx_bytes = bytes.as_number().and_then(whole);
+        if max_tx_bytes.is_none() && !bytes.is_undefined() {
+            return Ok(None);
+        }
+        Ok(Some(Decision::Allow(Limits { max_tx_bytes, opaque })))
     }
 }
 
@@ -94,7 +107,7 @@ fn text<'js>(string: &Value<'js>, show: impl Fn(&Value<'js>) -> Result<String>) 
 
 fn from_text(text: &str) -> Decision {
     match text {
-        "true" => allowed(None),
+        "true" => allowed(),
         "false" | "" => denied(None),
         message => denied(Some(message.to_owned())),
     }
@@ -106,8 +119,8 @@ fn whole(number: f64) -> Option<u64> {
     is_whole.then_some(number as u64)
 }
 
-fn allowed(max_tx_bytes: Option<u64>) -> Decision {
-    Decision::Allow(Limits { max_tx_bytes })
+fn allowed() -> Decision {
+    Decision::Allow(Limits::default())
 }
 
 fn denied(message: Option<String>) -> Decision {

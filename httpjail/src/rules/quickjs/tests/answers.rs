@@ -27,10 +27,44 @@ fn allows_with_a_limit() {
     ] {
         assert_eq!(
             judge(source),
-            Decision::Allow(Limits { max_tx_bytes: Some(limit) }),
+            Decision::Allow(Limits { max_tx_bytes: Some(limit), opaque: Opaque::Refused }),
             "{source}"
         );
     }
+}
+
+#[test]
+fn allows_bytes_that_nobody_reads_only_in_so_many_words() {
+    for (source, max_tx_bytes) in [
+        ("({allow: {tcp: true}})", None),
+        ("({allow: {tcp: true, max_tx_bytes: 7}})", Some(7)),
+        ("r.scheme === 'https' && {allow: {max_tx_bytes: 7, tcp: true}}", Some(7)),
+    ] {
+        let limits = Limits { max_tx_bytes, opaque: Opaque::Allowed };
+        assert_eq!(judge(source), Decision::Allow(limits), "{source}");
+    }
+}
+
+/// A plain allowance covers requests, and TLS that an option let pass; never plain bytes.
+#[test]
+fn an_allowance_of_requests_opens_no_connection() {
+    for source in ["true", "'true'", "({allow: true})", "({allow: {max_tx_bytes: 7}})"] {
+        let decision = judge(source);
+        for scheme in [Scheme::Http, Scheme::Https, Scheme::Tls] {
+            assert_eq!(decision.clone().held_to(scheme), decision, "{source}");
+        }
+        let denied = Decision::Deny(Denial::new(DenyReason::NotForTcp));
+        assert_eq!(decision.held_to(Scheme::Tcp), denied, "{source}");
+    }
+    let allowed = judge("({allow: {tcp: true}})");
+    assert_eq!(allowed.clone().held_to(Scheme::Tcp), allowed);
+    assert_eq!(deny(None).held_to(Scheme::Tcp), deny(None));
+}
+
+#[test]
+fn silent_clients_are_asked_about_where_the_rule_knows_tcp() {
+    assert!(engine("r.scheme === 'tcp' && {allow: {tcp: true}}").may_open_tcp());
+    assert!(!engine("r.host === 'a.test'").may_open_tcp());
 }
 
 #[test]
@@ -94,6 +128,15 @@ fn denies_what_proves_nothing() {
         "({allow: {max_tx_bytes: 10n}})",
         "({allow: {max_tx_bytes: '10'}})",
         "({allow: {max_tx_bytes: 10, max_rx_bytes: 10}})",
+        "({allow: {tcp: false}})",
+        "({allow: {tcp: 1}})",
+        "({allow: {tcp: 'true'}})",
+        "({allow: {tcp: true, udp: true}})",
+        "({allow: {tcp: false, max_tx_bytes: 10}})",
+        "({allow: {tcp: true, max_tx_bytes: -1}})",
+        "({allow: {tcp: true, max_tx_bytes: undefined}})",
+        "({allow: {get tcp() { return true }}})",
+        "({allow: Object.create({tcp: true})})",
         "({allow: {get max_tx_bytes() { return 10 }}})",
         "({deny_message: 5})",
         "({toString() { return 'true' }, valueOf() { return true }})",

@@ -13,7 +13,7 @@ use std::{
 
 use super::Js;
 use crate::policy::{
-    Authority, Decision, Denial, DenyReason, EngineFactory, Host, Limits, Process,
+    Authority, Decision, Denial, DenyReason, EngineFactory, Host, Limits, Opaque, Process,
     ProcessInspector, RequestFacts, RuleEngine, Scheme,
 };
 
@@ -53,7 +53,7 @@ fn judge(source: &str) -> Decision {
     engine(source).decide(&facts())
 }
 
-const ALLOW: Decision = Decision::Allow(Limits { max_tx_bytes: None });
+const ALLOW: Decision = Decision::Allow(Limits { max_tx_bytes: None, opaque: Opaque::Refused });
 
 fn deny(message: Option<&str>) -> Decision {
     Decision::Deny(Denial { reason: DenyReason::Rule, message: message.map(str::to_owned) })

@@ -95,6 +95,20 @@ fn hosts_look_as_in_a_url() {
 }
 
 #[test]
+fn shows_a_connection_as_a_whole() {
+    for (scheme, method) in [(Scheme::Tcp, "TCP"), (Scheme::Tls, "TLS")] {
+        let authority = Authority::new(Host::parse("db.test").expect("a host"), 443);
+        let method = method.to_owned();
+        let path = String::new();
+        let facts = RequestFacts { method, scheme, authority, path, query: None, ..facts() };
+        let source =
+            "`${r.scheme} ${r.method} ${r.url} ${r.host} ${r.port} '${r.path}' ${r.query}`";
+        let shown = format!("{scheme} {} {scheme}://db.test:443 db.test 443 '' null", facts.method);
+        assert_eq!(engine(source).decide(&facts), deny(Some(&shown)));
+    }
+}
+
+#[test]
 fn keeps_text_as_it_is() {
     let mut engine = engine("r.path");
     for path in ["/ö€😀", "/\0x", "/\u{fffd}", "/%00%ff", "/\u{1b}[0m"] {
