@@ -18,6 +18,8 @@ pub(crate) enum Purpose {
     Ebpf,
     /// Measuring against a rival.
     Bench,
+    /// Measuring for an hour.
+    Soak,
     /// Fuzzing what reads hostile bytes.
     Fuzz,
     /// All checks that a change must pass.
@@ -78,6 +80,7 @@ impl Purpose {
             Self::Test => &[BUILD, TEST],
             Self::Ebpf => &[EBPF],
             Self::Bench => &[BUILD, BENCH],
+            Self::Soak => &[BUILD, BENCH, SOAK],
             Self::Fuzz => &[BUILD, FUZZ],
             Self::Ci => &[BUILD, TEST, EBPF, CI],
         };
@@ -149,6 +152,13 @@ const TEST: &[Need] = &[
     program("nc", "netcat-openbsd"),
     program("node", "nodejs"),
     program("npm", "npm"),
+    program("make", "make"),
+    program("go", "golang-go"),
+    program("gdb", "gdb-minimal"),
+    program("strace", "strace"),
+    program("bpftool", "bpftool"),
+    program("chromium", "chromium"),
+    program("certutil", "libnss3-tools"),
     program("keytool", "default-jre-headless"),
     debian(Proof::File("/etc/ssl/certs/ca-certificates.crt"), "ca-certificates"),
     debian(Proof::File("/usr/bin/python3"), "python3"),
@@ -186,6 +196,9 @@ const BENCH: &[Need] = &[
     program("wrk", "wrk"),
     debian(Proof::File("/usr/lib/squid/security_file_certgen"), "squid-openssl"),
 ];
+
+/// What looks into the kernel's maps.
+const SOAK: &[Need] = &[program("bpftool", "bpftool")];
 
 /// The fuzzer's front end, and a compiler for the fuzzer itself.
 const FUZZ: &[Need] = &[
