@@ -7,6 +7,7 @@
 //!
 //! Every "blocked" has a twin: the same act by the same probe, run without the jail, gets out.
 
+pub use crate::bound::Bound;
 pub use crate::cgroup::Cgroup;
 pub use crate::invocation::Invocation;
 pub use crate::lab::{
@@ -24,6 +25,7 @@ pub mod programs;
 pub mod sys;
 
 mod authority;
+mod bound;
 mod forward_proxy;
 mod invocation;
 mod lab;

@@ -40,8 +40,8 @@ fn start_numbered(lab: &Lab, number: usize) -> Running {
 /// Connections that one jail may have to its proxy at once.
 const CONNECTIONS: usize = 8192;
 
-/// Opens connections until one is refused, closes all of them and does so again; then holds them
-/// until its input ends.
+/// Opens connections until one is refused, closes all of them and does so again; then holds them,
+/// tries tens of thousands more, and waits until its input ends.
 const FLOOD: &str = "import errno, resource, socket, struct, sys
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -49,16 +49,21 @@ reset = struct.pack('ii', 1, 0)
 def flood():
     clients = []
     while len(clients) < 9000:
-        client = socket.socket()
-        client.setblocking(False)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        client, error = attempt()
+        if error == errno.EPERM:
+            return clients
         clients.append(client)
-        if client.connect_ex(('45.67.89.2', 80)) == errno.EPERM:
-            return clients[:-1]
     return clients
+def attempt():
+    client = socket.socket()
+    client.setblocking(False)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    return client, client.connect_ex(('45.67.89.2', 80))
 print('first', len(flood()), flush=True)
 clients = flood()
 print('again', len(clients), flush=True)
+refused = sum(attempt()[1] == errno.EPERM for _ in range(60000 - len(clients)))
+print('refused', refused, flush=True)
 sys.stdin.read()";
 
 /// The flooding jail's proxy is stopped, so that nothing is taken off the table.
@@ -74,6 +79,7 @@ fn bounds_a_flood_of_connections_to_the_jail_that_makes_it() {
     flooding.write("go\n");
     assert_eq!(flooding.line("first"), format!("first {CONNECTIONS}"));
     assert_eq!(flooding.line("again"), format!("again {CONNECTIONS}"), "all were given back");
+    assert_eq!(flooding.line("refused"), format!("refused {}", 60_000 - CONNECTIONS));
     let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://a.test/"];
     assert_eq!(lab.jail().js("true").run(curl).exits(0).stdout, "200", "the next jail");
     kill_process(proxy, Signal::CONT).expect("a stopped process");

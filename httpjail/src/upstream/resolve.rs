@@ -2,14 +2,15 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     time::Duration,
 };
 
-use tokio::{net::lookup_host, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     Options, PrivateAccess, UpstreamError,
+    apart::Apart,
     ranges::{self, Special},
 };
 use crate::policy::{Authority, Host};
@@ -22,6 +23,7 @@ pub(super) struct Resolver {
     overrides: HashMap<Host, Vec<IpAddr>>,
     access: PrivateAccess,
     own: Vec<SocketAddr>,
+    apart: Apart,
 }
 
 impl Resolver {
@@ -31,7 +33,7 @@ impl Resolver {
         for (host, address) in &options.resolve {
             overrides.entry(host.clone()).or_default().push(*address);
         }
-        Self { overrides, access: options.allow_private.clone(), own }
+        Self { overrides, access: options.allow_private.clone(), own, apart: Apart::new() }
     }
 
     /// The addresses to dial for `authority`, at least one. They are dialled as they are: nothing
@@ -61,11 +63,14 @@ impl Resolver {
             Host::Ip(ip) => return Ok(vec![with_port(ip)]),
             Host::Name(name) => name,
         };
-        let answer = timeout(RESOLVE_TIMEOUT, lookup_host((name.as_str(), authority.port()))).await;
+        let (name, port) = (name.as_str().to_owned(), authority.port());
+        let look_up = self.apart.run(move || (name.as_str(), port).to_socket_addrs());
         let host = || authority.host().clone();
-        match answer {
-            Ok(Ok(addresses)) => Ok(addresses.collect()),
-            Ok(Err(source)) => Err(UpstreamError::Resolve { host: host(), source }),
+        match timeout(RESOLVE_TIMEOUT, look_up).await {
+            Ok(Ok(Ok(addresses))) => Ok(addresses.collect()),
+            Ok(Ok(Err(source)) | Err(source)) => {
+                Err(UpstreamError::Resolve { host: host(), source })
+            }
             Err(_) => Err(UpstreamError::ResolveTimeout(host())),
         }
     }
