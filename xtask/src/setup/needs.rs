@@ -82,7 +82,7 @@ impl Purpose {
             Self::Bench => &[BUILD, BENCH],
             Self::Soak => &[BUILD, BENCH, SOAK],
             Self::Fuzz => &[BUILD, FUZZ],
-            Self::Ci => &[BUILD, TEST, EBPF, CI],
+            Self::Ci => &[BUILD, TEST, EBPF, FUZZ, CI],
         };
         tables.concat()
     }
@@ -157,6 +157,8 @@ const TEST: &[Need] = &[
     program("gdb", "gdb-minimal"),
     program("strace", "strace"),
     program("bpftool", "bpftool"),
+    program("slirp4netns", "slirp4netns"),
+    program("pasta", "passt"),
     program("chromium", "chromium"),
     program("certutil", "libnss3-tools"),
     program("keytool", "default-jre-headless"),
@@ -200,19 +202,8 @@ const BENCH: &[Need] = &[
 /// What looks into the kernel's maps.
 const SOAK: &[Need] = &[program("bpftool", "bpftool")];
 
-/// The fuzzer's front end, and a compiler for the fuzzer itself.
-const FUZZ: &[Need] = &[
-    program("c++", "g++"),
-    Need {
-        proof: Proof::Program("cargo-fuzz"),
-        remedy: Remedy::Crate(&Crate {
-            name: "cargo-fuzz",
-            version: "0.13.2",
-            args: &[],
-            env: &[],
-        }),
-    },
-];
+/// A compiler for the fuzzer itself.
+const FUZZ: &[Need] = &[program("c++", "g++")];
 
 /// Linters, for both sides, and the checks of the dependencies.
 const CI: &[Need] = &[
@@ -235,9 +226,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ci_needs_what_tests_and_the_kernel_side_need() {
+    fn ci_needs_what_all_its_steps_need() {
         let names: Vec<_> = Purpose::Ci.needs().iter().map(Need::name).collect();
-        for need in [Purpose::Run, Purpose::Test, Purpose::Ebpf].map(Purpose::needs).concat() {
+        for need in
+            [Purpose::Run, Purpose::Test, Purpose::Ebpf, Purpose::Fuzz].map(Purpose::needs).concat()
+        {
             assert!(names.contains(&need.name()), "{} is missing", need.name());
         }
     }
