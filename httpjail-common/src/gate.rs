@@ -38,6 +38,22 @@ impl Transport {
     }
 }
 
+/// The transport behind a hop-by-hop header of IPv6 that says the packet's length and nothing else
+/// (RFC 2675). Linux 6.10 puts such a one before what a TCP socket sends in more than 64 KiB at once,
+/// and takes it out again on the device.
+#[inline(always)]
+pub const fn behind_length(header: [u8; 8]) -> Option<Transport> {
+    const LENGTH: u8 = 0xc2;
+    match header {
+        // The next header; further octets in eights; option, its size, its value.
+        [next, 0, LENGTH, 4, ..] => match Transport::of(next as u32) {
+            Some(Transport::Tcp) => Some(Transport::Tcp),
+            Some(Transport::Udp) | None => None,
+        },
+        _ => None,
+    }
+}
+
 /// What a refused `socket()` call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketVerdict {
@@ -167,6 +183,23 @@ mod tests {
 
     fn addr(text: &str) -> Addr {
         text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn a_header_of_the_length_alone_is_no_way_round() {
+        assert_eq!(behind_length([6, 0, 0xc2, 4, 0, 1, 0, 0]), Some(Transport::Tcp));
+        let others = [
+            [17, 0, 0xc2, 4, 0, 1, 0, 0], // UDP
+            [43, 0, 0xc2, 4, 0, 1, 0, 0], // a routing header
+            [0, 0, 0xc2, 4, 0, 1, 0, 0],  // another of its kind
+            [6, 1, 0xc2, 4, 0, 1, 0, 0],  // more options
+            [6, 0, 0xc2, 5, 0, 1, 0, 0],
+            [6, 0, 0x05, 2, 0, 0, 1, 0], // router alert
+            [6, 0, 1, 4, 0, 0, 0, 0],    // padding
+        ];
+        for header in others {
+            assert_eq!(behind_length(header), None, "{header:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use httpjail_common::{
     addr::Addr,
     event::RefuseReason,
     flow::{SocketNote, Target},
-    gate::Transport,
+    gate::{self, Transport},
 };
 
 use crate::{
@@ -24,6 +24,8 @@ const LOOPBACK: u32 = 1;
 /// `skb->protocol` values (if_ether.h), as they lie in the context: network byte order.
 const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
 const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
+/// The number of the hop-by-hop header (IANA).
+const HOP_BY_HOP: u8 = 0;
 /// The TCP flags SYN and ACK.
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -184,31 +186,38 @@ fn v4(ctx: &SkBuffContext) -> Option<Ends> {
     let from: u32 = ctx.load(12).ok()?;
     let to: u32 = ctx.load(16).ok()?;
     let payload = u32::from(u16::from_be(length)).wrapping_sub(20);
-    ends(ctx, protocol, Addr::from_v4_word(from), Addr::from_v4_word(to), 20, payload)
+    let transport = Transport::of(protocol.into())?;
+    ends(ctx, transport, Addr::from_v4_word(from), Addr::from_v4_word(to), 20, payload)
 }
 
-/// IPv6 (RFC 8200): no extension headers (routing headers above all).
+/// IPv6 (RFC 8200): no extension headers (routing headers above all), but the one that Linux itself
+/// adds to say the length of a packet above 64 KiB.
 #[inline(always)]
 fn v6(ctx: &SkBuffContext) -> Option<Ends> {
-    let protocol: u8 = ctx.load(6).ok()?;
+    let next: u8 = ctx.load(6).ok()?;
     let length: u16 = ctx.load(4).ok()?;
     let from: [u32; 4] = ctx.load(8).ok()?;
     let to: [u32; 4] = ctx.load(24).ok()?;
+    let (from, to) = (Addr::from_words(from), Addr::from_words(to));
+    if next == HOP_BY_HOP {
+        let transport = gate::behind_length(ctx.load(40).ok()?)?;
+        // More than any packet with nothing behind its headers has.
+        return ends(ctx, transport, from, to, 48, u32::MAX);
+    }
     let payload = u16::from_be(length).into();
-    ends(ctx, protocol, Addr::from_words(from), Addr::from_words(to), 40, payload)
+    ends(ctx, Transport::of(next.into())?, from, to, 40, payload)
 }
 
 /// `payload` is the length of what follows the IP header.
 #[inline(always)]
 fn ends(
     ctx: &SkBuffContext,
-    protocol: u8,
+    transport: Transport,
     from: Addr,
     to: Addr,
     header: usize,
     payload: u32,
 ) -> Option<Ends> {
-    let transport = Transport::of(protocol.into())?;
     let source: u16 = ctx.load(header).ok()?;
     let destination: u16 = ctx.load(header + 2).ok()?;
     let (flags, brings) = match transport {

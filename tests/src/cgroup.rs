@@ -25,7 +25,11 @@ impl Cgroup {
         let own = fs::read_to_string("/proc/self/cgroup").expect("/proc is mounted");
         let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
         let own = own.expect("every process has a cgroup of version 2");
-        let path = mount().join(own).join(name);
+        Self::at(mount().join(own).join(name))
+    }
+
+    /// Makes a cgroup with this path.
+    pub(crate) fn at(path: PathBuf) -> Self {
         fs::create_dir(&path).expect("a cgroup can be made (the tests need root)");
         Self { path }
     }

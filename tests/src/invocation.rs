@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::addresses::NAMESERVER_V4;
+use crate::bound::Bound;
 use crate::lab::{Lab, USER_GID, USER_NAME, USER_UID};
 use crate::process::{Finished, Running};
 use crate::programs;
@@ -31,6 +32,7 @@ pub struct Invocation<'lab> {
     options: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     cgroup: PathBuf,
+    bound: Option<PathBuf>,
     user: Option<u32>,
     held: Option<SocketAddr>,
     entry: &'static str,
@@ -61,6 +63,7 @@ impl<'lab> Invocation<'lab> {
             options: Vec::new(),
             environment: Vec::new(),
             cgroup,
+            bound: None,
             user: None,
             held: None,
             entry: "run-in",
@@ -92,6 +95,16 @@ impl<'lab> Invocation<'lab> {
     #[must_use]
     pub fn in_cgroup(mut self, cgroup: &Path) -> Self {
         cgroup.clone_into(&mut self.cgroup);
+        self
+    }
+
+    /// Holds it, and all that it starts, to a bound: with httpjail itself when it is a jail.
+    #[must_use]
+    pub fn bound_by(mut self, bound: &Bound) -> Self {
+        if bound.is_the_only_cgroup() {
+            return self.in_cgroup(bound.path());
+        }
+        self.bound = Some(bound.path().to_owned());
         self
     }
 
@@ -147,6 +160,10 @@ impl<'lab> Invocation<'lab> {
         let log = (self.place == Place::Jail).then(|| self.lab.new_log());
         let mut line: Vec<OsString> = vec![self.lab.probe().into(), self.entry.into()];
         line.extend([self.cgroup.clone().into_os_string(), "--".into()]);
+        if let Some(bound) = &self.bound {
+            line.extend([self.lab.probe().into(), "run-in".into()]);
+            line.extend([bound.clone().into_os_string(), "--".into()]);
+        }
         if let Some(address) = self.held {
             line.extend([self.lab.probe().into(), "holding".into()]);
             line.extend([address.to_string().into(), "--".into()]);

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use crate::invocation::Invocation;
 use crate::nameserver::Nameserver;
 use crate::namespace::Namespace;
 use crate::origin::{self, Origin, Reply, Seen};
+use crate::process::Running;
 use crate::raw::{self, Duplex};
 use crate::servers::Servers;
 use crate::sniffer::{Frame, Sniffer};
@@ -278,6 +279,19 @@ impl Lab {
     /// Does something in the origins' namespace, such as a connect from outside.
     pub fn at_origins<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         self.origins.run(job)
+    }
+
+    /// Starts a server of the test's own choice in the origins' namespace; it ends with its handle.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start_at_origins(&self, line: Vec<&str>) -> Running {
+        let program = programs::require(line.first().expect("a program"));
+        let mut command = Command::new(program);
+        command.args(line.iter().skip(1)).current_dir(self.home());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.origins.run(move || command.spawn());
+        Running::new(child.expect("a server can be started"), None)
     }
 
     /// Does something in the client's namespace but outside every jail.

@@ -7,6 +7,7 @@
 //!
 //! Every "blocked" has a twin: the same act by the same probe, run without the jail, gets out.
 
+pub use crate::bound::Bound;
 pub use crate::cgroup::Cgroup;
 pub use crate::grpc::{Call, GRPC_PORT, GrpcOrigin, Plain};
 pub use crate::invocation::Invocation;
@@ -27,6 +28,7 @@ pub mod programs;
 pub mod sys;
 
 mod authority;
+mod bound;
 mod forward_proxy;
 mod grpc;
 mod invocation;

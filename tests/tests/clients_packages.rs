@@ -74,8 +74,60 @@ END",
     );
 }
 
+/// By root, as packages are installed, into a folder: the machine's own packages are left alone.
 #[test]
-fn cargo_fetch() {
+fn apt_get_install() {
+    assert_installs(
+        "deb.test",
+        r#"mkdir -p package/DEBIAN package/usr/share/lab && echo lab > package/usr/share/lab/file
+         printf 'Package: lab-package\nVersion: 1.0\nArchitecture: all\nMaintainer: lab <lab@lab.test>\nDescription: lab\n' \
+            > package/DEBIAN/control
+         dpkg-deb --root-owner-group --build package site/lab-package_1.0_all.deb > /dev/null
+         cd site && { cat ../package/DEBIAN/control; echo Filename: ./lab-package_1.0_all.deb
+            echo Size: $(stat -c %s *.deb); echo SHA256: $(sha256sum *.deb | cut -d' ' -f1); } > Packages"#,
+        r#"mkdir -p etc/apt.conf.d etc/preferences.d etc/trusted.gpg.d state/lists/partial cache/archives/partial log \
+            root/var/lib/dpkg/info root/var/lib/dpkg/updates && touch root/var/lib/dpkg/status
+         echo 'deb [trusted=yes] https://deb.test/ ./' > etc/sources.list
+         cat > apt.conf <<END
+Dir::Etc "$PWD/etc";
+Dir::State "$PWD/state";
+Dir::State::status "$PWD/root/var/lib/dpkg/status";
+Dir::Cache "$PWD/cache";
+Dir::Log "$PWD/log";
+DPkg::Options { "--root=$PWD/root"; };
+Acquire::Retries "0";
+END
+         case $SSL_CERT_FILE in /run/httpjail/*) ;; # The jail's own stores are enough.
+            *) echo "Acquire::https::CAInfo \"$SSL_CERT_FILE\";" >> apt.conf ;; esac
+         export APT_CONFIG=$PWD/apt.conf DEBIAN_FRONTEND=noninteractive
+         apt-get -q update && apt-get -q -y install lab-package && grep -q lab root/usr/share/lab/file"#,
+    );
+}
+
+/// Go's programs are static and read the system's stores by themselves.
+#[test]
+fn go_build() {
+    assert_installs(
+        "go.test",
+        r#"mkdir -p site/lab.test/dep/@v && cd site/lab.test/dep/@v
+         echo 'module lab.test/dep' > v1.0.0.mod && echo v1.0.0 > list
+         echo '{"Version": "v1.0.0", "Time": "2026-01-01T00:00:00Z"}' > v1.0.0.info
+         /usr/bin/python3 - <<'END'
+import zipfile
+with zipfile.ZipFile('v1.0.0.zip', 'w') as file:
+    file.writestr('lab.test/dep@v1.0.0/go.mod', 'module lab.test/dep\n')
+    file.writestr('lab.test/dep@v1.0.0/dep.go', 'package dep\nconst Lab = "built"\n')
+END"#,
+        r#"case $SSL_CERT_FILE in /run/httpjail/*) unset SSL_CERT_FILE ;; esac
+         export GOPATH=$PWD/go GOCACHE=$PWD/cache GOPROXY=https://go.test GOSUMDB=off CGO_ENABLED=0 GOFLAGS=-mod=mod
+         printf 'module program\nrequire lab.test/dep v1.0.0\n' > go.mod
+         printf 'package main\nimport "lab.test/dep"\nfunc main() { println(dep.Lab) }\n' > main.go
+         go build -o program . && ./program 2>&1 | grep -q built"#,
+    );
+}
+
+#[test]
+fn cargo_build() {
     assert_installs(
         "crates.test",
         "mkdir -p lab-crate-0.1.0/src site/index/la/b- site/dl/lab-crate/0.1.0 project/src project/.cargo
@@ -90,7 +142,7 @@ fn cargo_fetch() {
             > project/.cargo/config.toml
          printf '[package]\\nname = \"project\"\\nversion = \"0.1.0\"\\n[dependencies]\\nlab-crate = { version = \"0.1\", registry = \"lab\" }\\n' \\
             > project/Cargo.toml",
-        "cp -r ../project . && cd project && CARGO_HOME=$PWD/home cargo fetch \\
-            && ls home/registry/cache/*/lab-crate-0.1.0.crate",
+        "cp -r ../project . && cd project && CARGO_HOME=$PWD/home cargo build -q \\
+            && ls target/debug/deps/liblab_crate-*.rlib",
     );
 }

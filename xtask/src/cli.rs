@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::bench::BenchArgs;
+use crate::bench::{BenchArgs, SoakArgs};
 use crate::escape::EscapeArgs;
 use crate::fuzz::FuzzArgs;
 use crate::run::RunArgs;
@@ -47,6 +47,11 @@ enum Command {
     /// The part of `bench` that runs inside the namespaces made for it.
     #[command(hide = true)]
     BenchInside(BenchArgs),
+    /// Put a mixed load on httpjail for an hour, and see whether anything grows, is lost or is left.
+    Soak(SoakArgs),
+    /// The part of `soak` that runs inside the namespaces made for it.
+    #[command(hide = true)]
+    SoakInside(SoakArgs),
 }
 
 #[derive(Subcommand)]
@@ -86,5 +91,7 @@ fn dispatch(command: Command) -> Result<()> {
         }
         Command::Bench(args) => bench::bench(&args),
         Command::BenchInside(args) => bench::inside(&args),
+        Command::Soak(args) => bench::soak(&args),
+        Command::SoakInside(args) => bench::soak_inside(&args),
     }
 }

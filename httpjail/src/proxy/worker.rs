@@ -27,10 +27,6 @@ use crate::{
     upstream::{Client, Route},
 };
 
-/// Only name lookups block, each for as long as the name's servers take. A thread is made when it is
-/// needed and ends when it isn't; so many lookups without an answer hold up no other.
-const MAX_BLOCKING_THREADS: usize = 128;
-
 /// How long the end of a run waits for servers to take what the command has said on connections that
 /// are carried unread.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -125,8 +121,5 @@ pub(super) fn work(
 }
 
 fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(MAX_BLOCKING_THREADS)
-        .build_local(LocalOptions::default())
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }

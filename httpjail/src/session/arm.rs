@@ -231,13 +231,12 @@ struct Up {
 impl Up {
     /// Ends what is left in the jail, lets the proxy write its last records, and removes all.
     fn close(self) -> Result<(), SessionError> {
-        let ended = self.jail.end();
-        self.proxy.ask_to_stop();
-        if ended.is_ok() {
+        let stop_proxy = || {
+            self.proxy.ask_to_stop();
             self.run_dir.clear();
-        }
-        self.proxy.stop();
-        ended.map_err(SessionError::End)
+            self.proxy.stop();
+        };
+        self.jail.end(stop_proxy).map_err(SessionError::End)
     }
 }
 

@@ -10,6 +10,9 @@ use crate::backend::linux::{Endpoints, JailId, Maps, cgroup::CgroupDir, parent::
 /// How long killed processes may take to go.
 const DEATH: Duration = Duration::from_secs(10);
 
+/// How long they may take before the network goes first.
+const PROMPT: Duration = Duration::from_millis(200);
+
 /// A jail: below the parent, so guarded from its first moment, and without network until it is
 /// armed. Dropped, it ends.
 #[derive(Debug)]
@@ -84,13 +87,23 @@ impl Jail {
         self.overlooked = own.map(count).to_vec();
     }
 
-    /// Kills what is left in it, takes its network away and removes it.
+    /// Kills what is left in it, has the proxy stopped, takes the network away and removes it.
+    ///
+    /// In this order, both ends of every connection close while packets still pass: else the kernel
+    /// would go on sending the last ones for minutes. What can't be killed at once loses the network
+    /// before that.
     ///
     /// # Errors
     ///
     /// When processes stay (in an uninterruptible call): the error names them. They have no network.
-    pub(super) fn end(mut self) -> io::Result<()> {
-        self.take_down()
+    pub(super) fn end(mut self, stop_proxy: impl FnOnce()) -> io::Result<()> {
+        if self.dir.kill().and_then(|()| self.dir.wait_empty(PROMPT)).is_ok() {
+            stop_proxy();
+            return self.take_down();
+        }
+        let ended = self.take_down();
+        stop_proxy();
+        ended
     }
 
     fn take_down(&mut self) -> io::Result<()> {

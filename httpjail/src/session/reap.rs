@@ -39,11 +39,12 @@ pub fn cleanup(all: bool) -> Result<Swept, SessionError> {
         return Err(SessionError::NotRoot);
     }
     let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
-    let mut swept = Swept { runs: sweep(&hierarchy, None), parents: 0 };
+    let parents = parent::all(&hierarchy);
+    let orphans: usize = parents.iter().map(|parent| sweep_orphans(&hierarchy, parent)).sum();
+    let mut swept = Swept { runs: sweep(&hierarchy, None) + orphans, parents: 0 };
     if !all {
         return Ok(swept);
     }
-    let parents = parent::all(&hierarchy);
     let living = parents.iter().map(|parent| jails_below(parent).len()).sum();
     if living > 0 {
         return Err(SessionError::JailsLive(living));
@@ -61,8 +62,7 @@ pub fn cleanup(all: bool) -> Result<Swept, SessionError> {
 /// Ends and removes what dead runs left: their processes, cgroups, map entries and folders; the
 /// number of runs swept. What resists is left, without network, to the next sweep.
 ///
-/// `parent` is the parent in use, if there is one: jails below it that no run's folder belongs to
-/// (a wiped `/run`) are dead, too.
+/// `parent` is the parent in use, if there is one, whose orphans go, too.
 pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
     let mut swept = 0;
     for run in DeadRun::all() {
@@ -73,13 +73,14 @@ pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
             swept += 1;
         }
     }
-    let orphans = parent.map(|parent| jails_below(parent.dir().path())).unwrap_or_default();
-    for (id, path) in orphans {
-        if !run_dir::exists(&id) && end_jail(hierarchy, &path) {
-            swept += 1;
-        }
-    }
-    swept
+    swept + parent.map_or(0, |parent| sweep_orphans(hierarchy, parent.dir().path()))
+}
+
+/// Ends and removes jails that no run's folder belongs to: it was wiped, or the run ended, but a
+/// process of its didn't.
+fn sweep_orphans(hierarchy: &Hierarchy, parent: &Path) -> usize {
+    let orphans = jails_below(parent).into_iter().filter(|(id, _)| !run_dir::exists(id));
+    orphans.filter(|(_, path)| end_jail(hierarchy, path)).count()
 }
 
 /// Ends one dead run's jail. `true`: nothing of it is left.

@@ -7,14 +7,15 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     time::Duration,
 };
 
-use tokio::{net::lookup_host, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     Options, PrivateAccess, UpstreamError,
+    apart::Apart,
     ranges::{self, Special},
 };
 use crate::policy::{Authority, Host};
@@ -30,6 +31,7 @@ pub(super) struct Resolver {
     access: PrivateAccess,
     own: Vec<SocketAddr>,
     patience: Duration,
+    apart: Apart,
 }
 
 impl Resolver {
@@ -44,6 +46,7 @@ impl Resolver {
             access: options.allow_private.clone(),
             own,
             patience: options.timeouts.resolve,
+            apart: Apart::new(),
         }
     }
 
@@ -120,11 +123,14 @@ impl Resolver {
             Host::Ip(ip) => return Ok(vec![with_port(ip)]),
             Host::Name(name) => name,
         };
-        let answer = timeout(self.patience, lookup_host((name.as_str(), authority.port()))).await;
+        let (name, port) = (name.as_str().to_owned(), authority.port());
+        let look_up = self.apart.run(move || (name.as_str(), port).to_socket_addrs());
         let host = || authority.host().clone();
-        match answer {
-            Ok(Ok(addresses)) => Ok(addresses.collect()),
-            Ok(Err(source)) => Err(UpstreamError::Resolve { host: host(), source }),
+        match timeout(self.patience, look_up).await {
+            Ok(Ok(Ok(addresses))) => Ok(addresses.collect()),
+            Ok(Ok(Err(source)) | Err(source)) => {
+                Err(UpstreamError::Resolve { host: host(), source })
+            }
             Err(_) => Err(UpstreamError::ResolveTimeout(host())),
         }
     }

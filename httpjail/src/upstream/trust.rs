@@ -1,13 +1,12 @@
 //! Who vouches for origins. There is no way to switch verification off.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::CertificateDer;
-use tokio::{
-    sync::OnceCell,
-    task::{JoinError, spawn_blocking},
-};
+use tokio::sync::OnceCell;
+
+use super::apart::Apart;
 
 /// A failure to set up verification.
 #[derive(Debug, thiserror::Error)]
@@ -18,9 +17,9 @@ pub enum TrustError {
     /// The TLS library refuses the settings.
     #[error("set up TLS for upstream")]
     Tls(#[source] rustls::Error),
-    /// The thread that reads the roots was ended.
+    /// There was no thread to read the roots.
     #[error("read the system's root certificates")]
-    Roots(#[source] JoinError),
+    Roots(#[source] io::Error),
 }
 
 /// The roots that origins are verified against: the system's, or Mozilla's where the system has
@@ -29,6 +28,7 @@ pub enum TrustError {
 pub struct Trust {
     extra: RootCertStore,
     configs: OnceCell<Configs>,
+    apart: Apart,
 }
 
 /// The same settings, for each offer.
@@ -58,19 +58,19 @@ impl Trust {
         for certificate in extra {
             roots.add(certificate.clone()).map_err(TrustError::ExtraCa)?;
         }
-        Ok(Self { extra: roots, configs: OnceCell::new() })
+        Ok(Self { extra: roots, configs: OnceCell::new(), apart: Apart::new() })
     }
 
-    /// Settings for a TLS connection to an origin that is made this `offer`. The first call reads the system's roots, which
-    /// takes some milliseconds, on a thread where nobody waits for it.
+    /// Settings for a TLS connection to an origin that is made this `offer`. The first call reads
+    /// the system's roots, which takes some milliseconds, on a thread where nobody waits for it.
     ///
     /// # Errors
     ///
-    /// When the TLS library refuses the settings, or the runtime is ending.
+    /// When the TLS library refuses the settings, or the system gives no thread.
     pub async fn client_config(&self, offer: Offer) -> Result<Arc<ClientConfig>, TrustError> {
         let read = || async {
             let extra = self.extra.clone();
-            spawn_blocking(move || build(&extra)).await.map_err(TrustError::Roots)?
+            self.apart.run(move || build(&extra)).await.map_err(TrustError::Roots)?
         };
         let configs = self.configs.get_or_try_init(read).await?;
         Ok(Arc::clone(match offer {

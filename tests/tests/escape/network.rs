@@ -1,7 +1,7 @@
 //! Packets that are no HTTP request, or that go elsewhere than the connect hooks were told.
 
 use httpjail_tests::addresses::{CLIENT_DEVICE, CLIENT_V4};
-use httpjail_tests::{Lab, sys};
+use httpjail_tests::{BANNER, Lab, sys};
 
 use crate::trial::{Who, assert_no_banner, assert_nothing_sent};
 
@@ -219,5 +219,36 @@ fn b20_reconnect() {
             &["tcp-reconnect", SSH_V6, "--first", &first[1]],
         ],
     );
+    lab.assert_clean();
+}
+
+/// A user and network namespace of one's own, with a program that carries its packets: outside, that
+/// one's sockets speak to the server.
+#[test]
+fn b15_programs_that_carry_packets() {
+    const ASK: &str = "nc -w 3 45.67.89.2 22 < /dev/null";
+    let slirp = format!(
+        "mkfifo ready go; unshare --user --map-root-user --net sh -c 'echo $$ > ready; read go < go; {ASK}' &
+         read pid < ready; slirp4netns --configure --ready-fd=3 $pid tap0 3> up > /dev/null & carrier=$!
+         until test -s up || ! kill -0 $carrier; do :; done; echo > go
+         wait %1; kill $carrier; rm -f ready go up"
+    );
+    let pasta = format!(
+        "test $(id -u) != 0 || runas='--runas 0:0'
+         timeout 2 pasta $runas --config-net --interface {CLIENT_DEVICE} --address 10.0.2.15 --netmask 24 \
+            --gateway 10.0.2.2 --no-map-gw -t none -u none -T none -U none -- sh -c '{ASK}'"
+    );
+    let lab = Lab::new();
+    lab.banner_server();
+    for script in [slirp, pasta] {
+        let twin = lab.outside().sh(&script);
+        assert!(twin.stdout.contains(BANNER), "without a jail: {twin:?}");
+        for who in Who::BOTH {
+            lab.assert_silent(|| {
+                let jailed = who.jail(&lab).sh(&script);
+                assert!(!jailed.stdout.contains(BANNER), "{who:?}: {jailed:?}");
+            });
+        }
+    }
     lab.assert_clean();
 }

@@ -8,35 +8,37 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::args::BenchArgs;
-use super::contestant::Contestant;
 use crate::run::{self, Profile};
-use crate::setup::{self, Purpose};
 use crate::tools;
 
-/// Builds what is measured, then becomes the measuring process in new network, mount and PID
-/// namespaces. They end with their first process, however it ends, and take with them every
-/// server, link, table and file of the arena; then httpjail's own idle state is removed.
+/// The binary that is measured: the one that was named, else a fresh release build.
+///
+/// # Errors
+/// When there is none of that name, or it can't be built.
+pub(super) fn binary(named: Option<&Path>) -> Result<PathBuf> {
+    match named {
+        Some(binary) => {
+            fs::canonicalize(binary).with_context(|| format!("failed to find {}", binary.display()))
+        }
+        None => run::build(Profile::Release),
+    }
+}
+
+/// Becomes the measuring process, this program with the arguments `inside`, in new network, mount
+/// and PID namespaces. They end with their first process, however it ends, and take with them every
+/// server, link, table and file of the arena; then the idle state of `httpjail` is removed.
 ///
 /// # Errors
 /// Returns only when something failed before the measuring began.
-pub(crate) fn enter(args: &BenchArgs) -> Result<()> {
-    setup::ensure(Purpose::Bench)?;
-    let httpjail = match &args.httpjail {
-        Some(binary) => fs::canonicalize(binary)
-            .with_context(|| format!("failed to find {}", binary.display()))?,
-        None if args.has(Contestant::Httpjail) => run::build(Profile::Release)?,
-        None => PathBuf::from("/bin/true"),
-    };
+pub(super) fn enter(httpjail: &Path, inside: &[OsString]) -> Result<()> {
     let measuring = std::env::current_exe().context("failed to find this program's own file")?;
-
     let mut command = tools::as_root("sh");
-    command.args(["-c", OUTSIDE, "sh"]).arg(&httpjail);
+    command.args(["-c", OUTSIDE, "sh"]).arg(httpjail);
     command.args(["setpriv", "--pdeathsig", "KILL"]);
     command.args(["unshare", "--net", "--mount", "--propagation", "private"]);
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.args(["sh", "-c", FIRST_PROCESS, "sh"]);
-    command.arg(measuring).arg("bench-inside").args(args.with_binary(httpjail));
+    command.arg(measuring).args(inside);
     let error = command.exec();
     Err(error).with_context(|| format!("failed to start {}", tools::line(&command)))
 }

@@ -167,13 +167,24 @@ impl Field {
     }
 
     fn jailed(&self) -> Command {
+        let mut command = self.jail();
+        command.arg("--");
+        command
+    }
+
+    /// httpjail with the bench's rule and origin, to which further options can be added.
+    pub(super) fn jail(&self) -> Command {
         let mut command = Command::new(&self.httpjail);
         command.args(["--js", RULE]).arg("--upstream-ca").arg(&self.origin.authority);
         for name in NAMES {
             command.args(["--resolve", &format!("{name}={ORIGIN}")]);
         }
-        command.arg("--");
         command
+    }
+
+    /// The folder of the servers' files, in memory.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// `unshare` that gives its command the arena's names in /etc/hosts.

@@ -1,4 +1,5 @@
 //! `cargo xtask bench`: httpjail against squid and against no jail, in one run on one machine.
+//! `cargo xtask soak`: httpjail for an hour.
 
 mod arena;
 mod args;
@@ -10,10 +11,11 @@ mod origin;
 mod program;
 mod report;
 mod rival;
+mod soak;
 mod startup;
 mod suite;
 mod usage;
 
-pub(crate) use arena::enter as bench;
 pub(crate) use args::BenchArgs;
-pub(crate) use suite::inside;
+pub(crate) use soak::{SoakArgs, soak, soak_inside};
+pub(crate) use suite::{bench, inside};

@@ -24,7 +24,8 @@ pub(super) struct Origin {
 pub(super) const DOWNLOAD_BYTES: usize = 256 << 20;
 
 impl Origin {
-    /// Starts nginx on ports 80 and 443 with two files, `1k` and `256m`.
+    /// Starts nginx on ports 80 and 443 with two files, `1k` and `256m`, and `upload`, which takes
+    /// what it is sent.
     pub(super) fn start(folder: &Path) -> Result<Self> {
         let folder = folder.join("origin");
         fs::create_dir(&folder)?;
@@ -128,6 +129,8 @@ http {
         listen 80 backlog=4096 reuseport;
         listen 443 ssl backlog=4096 reuseport;
         root @FOLDER@;
+        client_max_body_size 0;
+        location = /upload { return 204; }
     }
 }
 "#;

@@ -100,14 +100,16 @@ fn at_least(value: Option<f64>, bound: Option<f64>) -> Option<bool> {
 pub(super) fn publish(rows: &[Row], args: &BenchArgs) -> Result<()> {
     let table = table(rows, args)?;
     println!("{table}");
-    if !args.write {
-        return Ok(());
-    }
+    if args.write { write("figures", &table) } else { Ok(()) }
+}
+
+/// Puts a text into the document's place of this name.
+pub(super) fn write(place: &str, text: &str) -> Result<()> {
     let file = tools::workspace().join("docs/performance.md");
     let document =
         fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
-    let document =
-        replace_figures(&document, &table).context("the document has no place for figures")?;
+    let document = replace(&document, place, text)
+        .with_context(|| format!("the document has no place for {place}"))?;
     fs::write(&file, document).with_context(|| format!("failed to write {}", file.display()))
 }
 
@@ -120,6 +122,17 @@ const HEAD: &str = "| | no jail | squid | httpjail | of no jail | of squid | wan
     |---|---|---|---|---|---|---|";
 
 fn conditions(args: &BenchArgs) -> Result<String> {
+    Ok(format!(
+        "{}; medians of {} rounds of {} s, and of {} starts, in alternation.",
+        machine()?,
+        args.rounds,
+        args.seconds,
+        args.starts,
+    ))
+}
+
+/// When and on what was measured.
+pub(super) fn machine() -> Result<String> {
     let date = tools::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let cores = std::thread::available_parallelism()?;
@@ -129,23 +142,17 @@ fn conditions(args: &BenchArgs) -> Result<String> {
         .find_map(|line| line.strip_prefix("model name")?.split(':').nth(1))
         .map_or("unknown processor", str::trim);
     Ok(format!(
-        "{}, Linux {}, {cores} cores of {processor}, shared by client, proxy and origin; medians of \
-        {} rounds of {} s, and of {} starts, in alternation.",
+        "{}, Linux {}, {cores} cores of {processor}, shared by client, proxy and origin",
         date.trim(),
         kernel.trim(),
-        args.rounds,
-        args.seconds,
-        args.starts,
     ))
 }
 
-const BEGIN: &str = "<!-- figures: begin -->";
-const END: &str = "<!-- figures: end -->";
-
-fn replace_figures(document: &str, table: &str) -> Option<String> {
-    let (before, rest) = document.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{table}\n{END}{after}"))
+fn replace(document: &str, place: &str, text: &str) -> Option<String> {
+    let (begin, end) = (format!("<!-- {place}: begin -->"), format!("<!-- {place}: end -->"));
+    let (before, rest) = document.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{text}\n{end}{after}"))
 }
 
 #[cfg(test)]
@@ -180,12 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn figures_replace_figures_and_nothing_else() {
-        let document = format!("head\n{BEGIN}\nold\n{END}\ntail\n");
-        assert_eq!(
-            replace_figures(&document, "new"),
-            Some(format!("head\n{BEGIN}\nnew\n{END}\ntail\n"))
-        );
-        assert_eq!(replace_figures("no place", "new"), None);
+    fn a_text_replaces_what_was_in_its_place_and_nothing_else() {
+        let document = |text: &str| {
+            format!(
+                "head\n<!-- a: begin -->\n{text}\n<!-- a: end -->\n<!-- b: begin -->\n<!-- b: end -->"
+            )
+        };
+        assert_eq!(replace(&document("old"), "a", "new"), Some(document("new")));
+        assert_eq!(replace("no place", "a", "new"), None);
     }
 }

@@ -1,13 +1,32 @@
 //! What is measured, in which order.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 
+use super::arena;
 use super::args::BenchArgs;
 use super::contestant::{Contestant, Field};
 use super::download::{cpu_seconds_per_gib, download};
 use super::load::{Load, Reuse};
 use super::report::{self, Row, Wanted};
 use super::startup;
+use crate::setup::{self, Purpose};
+
+/// Builds what is measured, and measures it in an arena of its own.
+///
+/// # Errors
+/// Returns only when something failed before the measuring began.
+pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    setup::ensure(Purpose::Bench)?;
+    let httpjail = if args.has(Contestant::Httpjail) {
+        arena::binary(args.httpjail.as_deref())?
+    } else {
+        PathBuf::from("/bin/true")
+    };
+    let inside = [vec!["bench-inside".into()], args.with_binary(httpjail.clone())].concat();
+    arena::enter(&httpjail, &inside)
+}
 
 /// Measures everything from inside the arena and prints the table.
 ///

@@ -89,7 +89,7 @@ impl Who {
 }
 
 /// The scheduler's own count, in nanoseconds, of every thread: finer than the ticks of `stat`.
-fn cpu_seconds(pid: u32) -> Result<f64> {
+pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
     let mut nanoseconds = 0.0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let counts = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();

@@ -18,6 +18,8 @@ pub(crate) enum Purpose {
     Ebpf,
     /// Measuring against a rival.
     Bench,
+    /// Measuring for an hour.
+    Soak,
     /// Fuzzing what reads hostile bytes.
     Fuzz,
     /// All checks that a change must pass.
@@ -78,8 +80,9 @@ impl Purpose {
             Self::Test => &[BUILD, TEST],
             Self::Ebpf => &[EBPF],
             Self::Bench => &[BUILD, BENCH],
+            Self::Soak => &[BUILD, BENCH, SOAK],
             Self::Fuzz => &[BUILD, FUZZ],
-            Self::Ci => &[BUILD, TEST, EBPF, CI],
+            Self::Ci => &[BUILD, TEST, EBPF, FUZZ, CI],
         };
         tables.concat()
     }
@@ -152,6 +155,15 @@ const TEST: &[Need] = &[
     program("psql", "postgresql-client"),
     program("node", "nodejs"),
     program("npm", "npm"),
+    program("make", "make"),
+    program("go", "golang-go"),
+    program("gdb", "gdb-minimal"),
+    program("strace", "strace"),
+    program("bpftool", "bpftool"),
+    program("slirp4netns", "slirp4netns"),
+    program("pasta", "passt"),
+    program("chromium", "chromium"),
+    program("certutil", "libnss3-tools"),
     program("keytool", "default-jre-headless"),
     program("h2load", "nghttp2-client"),
     debian(Proof::File("/etc/ssl/certs/ca-certificates.crt"), "ca-certificates"),
@@ -192,19 +204,11 @@ const BENCH: &[Need] = &[
     debian(Proof::File("/usr/lib/squid/security_file_certgen"), "squid-openssl"),
 ];
 
-/// The fuzzer's front end, and a compiler for the fuzzer itself.
-const FUZZ: &[Need] = &[
-    program("c++", "g++"),
-    Need {
-        proof: Proof::Program("cargo-fuzz"),
-        remedy: Remedy::Crate(&Crate {
-            name: "cargo-fuzz",
-            version: "0.13.2",
-            args: &[],
-            env: &[],
-        }),
-    },
-];
+/// What looks into the kernel's maps.
+const SOAK: &[Need] = &[program("bpftool", "bpftool")];
+
+/// A compiler for the fuzzer itself.
+const FUZZ: &[Need] = &[program("c++", "g++")];
 
 /// Linters, for both sides, and the checks of the dependencies.
 const CI: &[Need] = &[
@@ -227,9 +231,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ci_needs_what_tests_and_the_kernel_side_need() {
+    fn ci_needs_what_all_its_steps_need() {
         let names: Vec<_> = Purpose::Ci.needs().iter().map(Need::name).collect();
-        for need in [Purpose::Run, Purpose::Test, Purpose::Ebpf].map(Purpose::needs).concat() {
+        for need in
+            [Purpose::Run, Purpose::Test, Purpose::Ebpf, Purpose::Fuzz].map(Purpose::needs).concat()
+        {
             assert!(names.contains(&need.name()), "{} is missing", need.name());
         }
     }
