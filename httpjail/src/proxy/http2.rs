@@ -7,11 +7,12 @@ use h2::{
     Reason, RecvStream,
     server::{Builder, Connection, SendResponse},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::spawn_local,
+    time::timeout,
 };
 
 use super::{
@@ -29,7 +30,7 @@ use super::{
 };
 use crate::{
     policy::Permitted,
-    streams::{Arriving, Pump, Received},
+    streams::{Arriving, Pump, Received, Rest},
     upstream::UpstreamError,
 };
 
@@ -144,23 +145,33 @@ impl Session {
         self.tally.tell_one();
         let is_head = request.method() == Method::HEAD;
         let expects = request.headers().contains_key(header::EXPECT);
-        let judged = self.judge(request);
+        let (judged, rest) = self.judge(request);
         let session = Rc::clone(self);
         spawn_local(async move {
             session.answer(judged, respond, Form { is_head, expects }).await;
+            if let Some(rest) = rest.and_then(|rest| rest.take()) {
+                drain(rest).await;
+            }
             drop(busy);
         });
     }
 
-    /// The permit, or why there is none; recorded either way.
-    fn judge(&self, request: Request<RecvStream>) -> Judged {
+    /// The permit, or why there is none; recorded either way. And where the rest of the body is, if
+    /// there is a body.
+    fn judge(&self, request: Request<RecvStream>) -> (Judged, Option<Rest>) {
         let (mut parts, body) = request.into_parts();
         headers::join_cookies(&mut parts.headers);
+        let has_body = !body.is_end_stream();
+        let mut body = Received::new(body, &parts.headers);
+        let rest = has_body.then(|| body.keep_rest());
+        (self.judge_parts(parts, Arriving::Http2(body)), rest)
+    }
+
+    fn judge_parts(&self, parts: Parts, body: Arriving) -> Judged {
         let facts = coherence::facts(&self.destination, &parts).map_err(|cause| {
             self.refused(1);
             Refusal::Incoherent(cause)
         })?;
-        let body = Arriving::Http2(Received::new(body, &parts.headers));
         self.worker.gate.judge(facts, Request::from_parts(parts, body)).map_err(Refusal::Denied)
     }
 
@@ -265,6 +276,22 @@ impl Session {
 struct Form {
     is_head: bool,
     expects: bool,
+}
+
+/// Reads on for a while what nobody wants any more: some clients don't look at an answer when their
+/// stream is reset before they have sent all.
+async fn drain(mut rest: RecvStream) {
+    let reading = async {
+        let mut left = serve::LINGER_BYTES;
+        while let Some(Ok(data)) = rest.data().await {
+            left = left.saturating_sub(data.len() as u64);
+            if left == 0 || rest.flow_control().release_capacity(data.len()).is_err() {
+                break;
+            }
+        }
+    };
+    // What is left then is the client's own affair.
+    let _ = timeout(serve::LINGER, reading).await;
 }
 
 fn say_length(headers: &mut HeaderMap, body: &Content) {

@@ -42,8 +42,8 @@ const MAX_HEADERS: usize = 512;
 const MAX_BUFFER: usize = 512 * 1024;
 /// How long and how much a client may still send after the last answer. Closed at once, the
 /// connection would be reset, and the client might lose the answer that it hasn't read yet.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: u64 = 1024 * 1024;
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER_BYTES: u64 = 1024 * 1024;
 
 /// One connection that speaks HTTP.
 struct Session {

@@ -6,4 +6,4 @@ mod received;
 
 pub(crate) use arriving::{Arriving, BodyError, Polled};
 pub(crate) use pump::Pump;
-pub(crate) use received::Received;
+pub(crate) use received::{Received, Rest};

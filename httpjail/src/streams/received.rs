@@ -1,6 +1,10 @@
 //! What comes over one stream of HTTP/2.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
 
 use h2::RecvStream;
 use http::{HeaderMap, header};
@@ -12,11 +16,18 @@ use super::Polled;
 /// that no more than a window waits here.
 #[derive(Debug)]
 pub(crate) struct Received {
-    stream: RecvStream,
+    /// Until this is dropped.
+    stream: Option<RecvStream>,
     /// What is still to come of a body of known length.
     left: Option<u64>,
     data_is_over: bool,
+    rest: Option<Rest>,
 }
+
+/// Where a body's stream goes if nobody reads it to its end. Dropped with all else that holds the
+/// stream, it would be reset at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rest(Rc<RefCell<Option<RecvStream>>>);
 
 impl Received {
     /// The body that comes over `stream` behind `headers`, whose length the library has checked
@@ -28,28 +39,51 @@ impl Received {
             let length = headers.get(header::CONTENT_LENGTH);
             length.and_then(|length| length.to_str().ok()?.parse().ok())
         };
-        Self { stream, left, data_is_over: false }
+        Self { stream: Some(stream), left, data_is_over: false, rest: None }
+    }
+
+    /// Tells where the stream is found when the body was given up.
+    pub(crate) fn keep_rest(&mut self) -> Rest {
+        self.rest.get_or_insert_default().clone()
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         if !self.data_is_over {
-            if let Some(data) = ready!(self.stream.poll_data(cx)) {
+            if let Some(data) = ready!(stream.poll_data(cx)) {
                 let data = data?;
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                self.stream.flow_control().release_capacity(data.len())?;
+                stream.flow_control().release_capacity(data.len())?;
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             self.data_is_over = true;
         }
-        let trailers = ready!(self.stream.poll_trailers(cx))?;
+        let trailers = ready!(stream.poll_trailers(cx))?;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.stream.as_ref().is_none_or(RecvStream::is_end_stream)
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::new, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some(rest) = &self.rest
+            && !self.is_end_stream()
+        {
+            rest.0.replace(self.stream.take());
+        }
+    }
+}
+
+impl Rest {
+    /// The stream of a body that was given up.
+    pub(crate) fn take(&self) -> Option<RecvStream> {
+        self.0.take()
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::{
-    lab::{A_TEST, Lab, Setup},
+    lab::{A_TEST, Lab, Setup, deny},
     origin::{Origin, echo},
     unfinished::assert_records,
     wire::Client,
@@ -280,4 +280,31 @@ fn who_asks_and_goes_has_a_record_for_each_request() {
     expected.push("- HTTP http://a.test:PORT".to_owned());
     let expected: Vec<_> = expected.iter().map(String::as_str).collect();
     assert_records(lab, origin.port(), &expected);
+}
+
+#[test]
+fn an_answer_is_not_followed_by_a_reset_while_the_body_comes() {
+    let lab = Lab::start(Setup { rule: |_| deny("no"), ..Setup::default() });
+    let mut client = lab.connect((A_TEST, 80));
+    let mut fields = request("/x");
+    fields[0].1 = "POST".to_owned();
+    let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let head = frame(HEADERS, END_HEADERS, 1, &block(&fields));
+    client.send([PREFACE, &frame(SETTINGS, 0, 0, b""), &head].concat());
+    // The whole answer, then all of the body, which fills a window.
+    while client.next_frame().0 != DATA {}
+    // From here on the window is as large as the proxy's settings say.
+    client.send(frame(SETTINGS, 1, 0, b""));
+    for _ in 0..16 {
+        client.send(frame(DATA, 0, 1, &[0; 16_000]));
+    }
+    client.send([frame(DATA, END_STREAM, 1, b"end"), frame(PING, 0, 0, &[0; 8])].concat());
+    loop {
+        let (kind, stream, payload) = client.next_frame();
+        assert_ne!(kind, RST_STREAM, "{stream} {payload:?}");
+        if kind == PING {
+            break;
+        }
+    }
+    assert_records(lab, 80, &["- POST http://a.test/x"]);
 }
