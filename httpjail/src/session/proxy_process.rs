@@ -3,7 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -69,12 +69,21 @@ impl Proxy {
         if !matches!(wait_for(self.control.as_fd(), HEARING), Ok(true)) {
             return tracing::error!("the proxy doesn't answer and was killed; records may be lost");
         }
-        match wait_for(self.role.pidfd.as_fd(), END) {
-            Ok(true) => self.reap(),
-            Ok(false) | Err(_) => {
-                tracing::error!("the proxy did not end in time; records may be lost");
+        let deadline = Instant::now() + END;
+        while Instant::now() < deadline {
+            match wait_for(self.role.pidfd.as_fd(), HEARING) {
+                Ok(true) => return self.reap(),
+                Ok(false) if !self.is_stopped() => {}
+                Ok(false) | Err(_) => break,
             }
         }
+        tracing::error!("the proxy did not end in time; records may be lost");
+    }
+
+    /// Whether a signal has stopped it since it was last looked at.
+    fn is_stopped(&self) -> bool {
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        matches!(waitid(WaitId::PidFd(self.role.pidfd.as_fd()), stopped), Ok(Some(_)))
     }
 
     fn reap(&mut self) {

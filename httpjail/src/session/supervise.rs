@@ -18,6 +18,8 @@ use crate::backend::linux::{
     spawn::{Child, HeldChild},
 };
 
+/// How far the word of the command's start may be behind it.
+const MOMENT: Duration = Duration::from_millis(100);
 /// How long the command has to end after SIGTERM or SIGHUP before the jail is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -160,7 +162,7 @@ pub(super) fn until_start(
         ];
         wait(&mut fds, deadline)?;
         let [started, signalled] = fds.map(|fd| !fd.revents().is_empty());
-        if started {
+        if started || (signalled && is_about_to_start(command)?) {
             return Ok(None);
         }
         while signalled && let Some(caught) = signals.next()? {
@@ -177,6 +179,14 @@ pub(super) fn until_start(
             return Ok(Some(End::TimedOut));
         }
     }
+}
+
+/// Waits a moment for the command's start. Init's word for it comes after the start itself: what is
+/// signalled in between is for the command.
+fn is_about_to_start(command: &HeldChild) -> io::Result<bool> {
+    let mut started = [PollFd::from_borrowed_fd(command.as_fd(), PollFlags::IN)];
+    wait(&mut started, Some(Instant::now() + MOMENT))?;
+    Ok(!started[0].revents().is_empty())
 }
 
 /// Waits until one of `fds` is ready or `limit` has come.
