@@ -19,6 +19,7 @@ use super::{
     body::Content,
     coherence,
     connection::Destination,
+    ech,
     forward::{Failure, Hop, forward},
     frames::{Counted, Tally},
     headers,
@@ -255,6 +256,12 @@ impl Session {
             End::OutOfPatience => {
                 tracing::debug!("a connection was closed: no request came in time");
                 false
+            }
+            End::Broken(error)
+                if error.get_io().is_some_and(|error| ech::is_insisted_on(error)) =>
+            {
+                self.worker.ech.refused();
+                return self.worker.recorder.refused_flow("TLS", &self.destination.authority);
             }
             End::Broken(error) => {
                 tracing::debug!(%error, "a connection of the jail ended");

@@ -2,7 +2,7 @@
 
 use std::{any::Any, time::Duration};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
@@ -16,10 +16,6 @@ use crate::{
     policy::{Authority, Host, Opened, Permitted, RequestFacts, Scheme},
     upstream::Origin,
 };
-
-/// A server that is gone without a word is noticed after this and some probes; one that is only
-/// silent may be so for ever.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A TLS alert, fatal, and what it says.
 const ACCESS_DENIED: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 49];
@@ -98,10 +94,6 @@ async fn carry<S: Stream + 'static>(worker: &Worker, permitted: Permitted<Prefix
             return refuse(facts.scheme, client).await;
         }
     };
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
-    if let Err(error) = SockRef::from(&server).set_tcp_keepalive(&keepalive) {
-        tracing::debug!(%error, "a server that vanishes will not be noticed");
-    }
     drop(unsent);
     let relayed = relay(&mut client, &mut server, limits.max_tx_bytes, &worker.buffers).await;
     let Relayed { sent, received, end } = relayed;

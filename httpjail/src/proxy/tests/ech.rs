@@ -26,14 +26,15 @@ type TlsClient = Client<StreamOwned<ClientConnection, TcpStream>>;
 
 const SUITE: &dyn Hpke = hpke::DH_KEM_X25519_HKDF_SHA256_AES_128;
 
-fn client(lab: &Lab, origin: &Origin, name: &'static str, mode: EchMode) -> TlsClient {
+fn client(lab: &Lab, origin: &Origin, name: &'static str, mode: EchMode, alpn: &str) -> TlsClient {
     let mut roots = RootCertStore::empty();
     roots.add(lab.authority.clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_ech(mode)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     let name = ServerName::try_from(name).unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     Client::new(StreamOwned::new(connection, lab.connect((A_TEST, origin.port())).stream))
@@ -67,7 +68,7 @@ fn who_pretends_is_served() {
     let lab = Lab::start(Setup { extra_ca: vec![root], ..Setup::default() });
     let (key, _) = SUITE.generate_key_pair().unwrap();
     let mode = EchMode::Grease(EchGreaseConfig::new(SUITE, key));
-    let mut client = client(&lab, &origin, "a.test", mode);
+    let mut client = client(&lab, &origin, "a.test", mode, "http/1.1");
     assert_eq!(client.get("a.test", "/").status, 200);
     drop(client);
     assert_eq!(lab.records(), [format!("+ GET https://a.test:{}/", origin.port())]);
@@ -75,15 +76,17 @@ fn who_pretends_is_served() {
 
 #[test]
 fn who_means_it_is_refused_with_a_record_of_the_name_that_shows() {
-    let lab = Lab::start(Setup::default());
-    let origin = Origin::plain(echo);
-    let mut client = client(&lab, &origin, "hidden.test", published("public.test"));
-    let error = client.stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap_err().to_string();
-    assert!(error.contains("EncryptedClientHello"), "{error}");
-    // The alert is on its way.
-    let _ = client.stream.sock.read(&mut [0]);
-    lab.await_records(1);
-    drop(client);
-    assert_eq!((lab.judged().len(), origin.connections()), (0, 0));
-    assert_eq!(lab.records(), [format!("- TLS tls://public.test:{}", origin.port())]);
+    for alpn in ["http/1.1", "h2"] {
+        let lab = Lab::start(Setup::default());
+        let origin = Origin::plain(echo);
+        let mut client = client(&lab, &origin, "hidden.test", published("public.test"), alpn);
+        let error = client.stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap_err().to_string();
+        assert!(error.contains("EncryptedClientHello"), "{error}");
+        // The alert is on its way.
+        let _ = client.stream.sock.read(&mut [0]);
+        lab.await_records(1);
+        drop(client);
+        assert_eq!((lab.judged().len(), origin.connections()), (0, 0));
+        assert_eq!(lab.records(), [format!("- TLS tls://public.test:{}", origin.port())], "{alpn}");
+    }
 }
