@@ -87,6 +87,21 @@ impl Field {
         Ok(field)
     }
 
+    /// The binary that is measured.
+    pub(super) fn binary(&self) -> &Path {
+        &self.httpjail
+    }
+
+    /// The path of the large file.
+    pub(super) fn large_file(&self) -> String {
+        self.scratch("origin/256m")
+    }
+
+    /// The path of a file in the arena's folder.
+    pub(super) fn scratch(&self, name: &str) -> String {
+        self.folder.join(name).to_string_lossy().into_owned()
+    }
+
     /// A command whose traffic goes the way of `contestant`.
     pub(super) fn client(
         &self,

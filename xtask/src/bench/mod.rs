@@ -3,7 +3,7 @@
 mod arena;
 mod args;
 mod contestant;
-mod download;
+mod crowd;
 mod load;
 mod median;
 mod origin;
@@ -11,7 +11,9 @@ mod program;
 mod report;
 mod rival;
 mod startup;
+mod streams;
 mod suite;
+mod transfer;
 mod usage;
 
 pub(crate) use arena::enter as bench;
