@@ -87,16 +87,41 @@ impl Field {
         Ok(field)
     }
 
+    /// The binary that is measured.
+    pub(super) fn binary(&self) -> &Path {
+        &self.httpjail
+    }
+
+    /// The path of the large file.
+    pub(super) fn large_file(&self) -> String {
+        self.scratch("origin/256m")
+    }
+
+    /// The path of a file in the arena's folder.
+    pub(super) fn scratch(&self, name: &str) -> String {
+        self.folder.join(name).to_string_lossy().into_owned()
+    }
+
     /// A command whose traffic goes the way of `contestant`.
     pub(super) fn client(
         &self,
         contestant: Contestant,
         program: impl AsRef<OsStr>,
     ) -> Result<Command> {
+        self.client_with(contestant, &[], program)
+    }
+
+    /// The same, with further `options` of the jail.
+    fn client_with(
+        &self,
+        contestant: Contestant,
+        options: &[&str],
+        program: impl AsRef<OsStr>,
+    ) -> Result<Command> {
         let mut command = match contestant {
             Contestant::NoJail => self.with_names(Command::new("unshare")),
             Contestant::Squid => self.with_names(self.rival()?.namespace.command("unshare")),
-            Contestant::Httpjail => self.jailed(),
+            Contestant::Httpjail => self.jailed(options),
         };
         command.arg(program);
         Ok(command)
@@ -107,7 +132,7 @@ impl Field {
         match contestant {
             Contestant::NoJail | Contestant::Squid => Command::new(program),
             Contestant::Httpjail => {
-                let mut command = self.jailed();
+                let mut command = self.jailed(&[]);
                 command.arg(program);
                 command
             }
@@ -116,10 +141,20 @@ impl Field {
 
     /// Runs a client to its end while watching the proxy.
     pub(super) fn measure(&self, contestant: Contestant, client: &[&str]) -> Result<Outcome> {
+        self.measure_with(contestant, &[], client)
+    }
+
+    /// The same, with further `options` of the jail.
+    pub(super) fn measure_with(
+        &self,
+        contestant: Contestant,
+        options: &[&str],
+        client: &[&str],
+    ) -> Result<Outcome> {
         let who = self.proxy(contestant);
         let before = who.as_ref().map(Usage::start).transpose()?;
         // The jail's proxy ends with the jailed command, so that must wait until it was looked at.
-        let mut command = self.client(contestant, "sh")?;
+        let mut command = self.client_with(contestant, options, "sh")?;
         command
             .args(["-c", r#""$@" 2>&1; echo "$?"; echo bench-end; read end"#, "sh"])
             .args(client);
@@ -166,9 +201,9 @@ impl Field {
         NAMES.iter().flat_map(resolve).collect()
     }
 
-    fn jailed(&self) -> Command {
+    fn jailed(&self, options: &[&str]) -> Command {
         let mut command = self.jail();
-        command.arg("--");
+        command.args(options).arg("--");
         command
     }
 

@@ -4,7 +4,7 @@
 mod arena;
 mod args;
 mod contestant;
-mod download;
+mod crowd;
 mod load;
 mod median;
 mod origin;
@@ -13,7 +13,9 @@ mod report;
 mod rival;
 mod soak;
 mod startup;
+mod streams;
 mod suite;
+mod transfer;
 mod usage;
 
 pub(crate) use args::BenchArgs;

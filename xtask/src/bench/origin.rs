@@ -20,12 +20,12 @@ pub(super) struct Origin {
     _nginx: Server,
 }
 
-/// The size of the file that is downloaded.
-pub(super) const DOWNLOAD_BYTES: usize = 256 << 20;
+/// The size of the file that is downloaded and uploaded.
+pub(super) const LARGE_BYTES: usize = 256 << 20;
 
 impl Origin {
-    /// Starts nginx on ports 80 and 443 with two files, `1k` and `256m`, and `upload`, which takes
-    /// what it is sent.
+    /// Starts nginx on ports 80, 8080, 443 and, with HTTP/2, 8443, with two files, `1k` and `256m`, a place
+    /// to put more, and `upload`, which takes what it is sent.
     pub(super) fn start(folder: &Path) -> Result<Self> {
         let folder = folder.join("origin");
         fs::create_dir(&folder)?;
@@ -50,11 +50,12 @@ impl Origin {
 }
 
 fn write_files(folder: &Path) -> Result<()> {
+    fs::create_dir(folder.join("uploads"))?;
     fs::write(folder.join("1k"), [b'x'; 1024])?;
     let block: Vec<u8> =
         (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let mut file = fs::File::create(folder.join("256m"))?;
-    for _ in 0..DOWNLOAD_BYTES / block.len() {
+    for _ in 0..LARGE_BYTES / block.len() {
         file.write_all(&block)?;
     }
     Ok(())
@@ -111,7 +112,7 @@ error_log @FOLDER@/error.log;
 events { worker_connections 4096; }
 http {
     access_log off;
-    client_body_temp_path @FOLDER@/body;
+    client_body_temp_path @FOLDER@/uploads;
     proxy_temp_path @FOLDER@/proxy;
     fastcgi_temp_path @FOLDER@/fastcgi;
     uwsgi_temp_path @FOLDER@/uwsgi;
@@ -128,9 +129,17 @@ http {
     server {
         listen 80 backlog=4096 reuseport;
         listen 443 ssl backlog=4096 reuseport;
+        listen 8080 backlog=4096 reuseport;
+        listen 8443 ssl http2 backlog=4096 reuseport;
+        http2_max_concurrent_streams 1024;
         root @FOLDER@;
         client_max_body_size 0;
         location = /upload { return 204; }
+        location /upload/ {
+            root @FOLDER@/uploads;
+            dav_methods PUT;
+            create_full_put_path on;
+        }
     }
 }
 "#;

@@ -15,10 +15,17 @@ use crate::tools;
 pub(super) enum Wanted {
     /// Nothing in particular.
     Open,
-    /// At least so many times squid's.
-    OfSquid(f64),
     /// At least so many times that without a jail.
     OfNoJail(f64),
+    /// At least so many times squid's, and so many times that without a jail.
+    OfBoth {
+        /// Of squid's.
+        squid: f64,
+        /// Of that without a jail.
+        no_jail: f64,
+    },
+    /// At most so many times that without a jail.
+    UpToNoJail(f64),
     /// Less than so much more than without a jail.
     AboveNoJail(f64),
     /// Less than so much.
@@ -50,7 +57,13 @@ impl Row {
         format!("{}: {} {}", self.name, medians.collect::<Vec<_>>().join(", "), self.unit)
     }
 
-    fn median(&self, contestant: Contestant) -> Option<f64> {
+    /// Whether this is the row of that name.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// The median of what was measured of a contestant.
+    pub(super) fn median(&self, contestant: Contestant) -> Option<f64> {
         median(&self.values[contestant as usize])
     }
 
@@ -73,11 +86,17 @@ impl Row {
     fn verdict(&self, no_jail: Option<f64>, squid: Option<f64>, httpjail: Option<f64>) -> String {
         let (text, reached) = match self.wanted {
             Wanted::Open => return String::new(),
-            Wanted::OfSquid(factor) => {
-                (format!("≥ {factor} × squid"), at_least(httpjail, squid.map(|s| s * factor)))
-            }
             Wanted::OfNoJail(factor) => {
                 (format!("≥ {factor} × no jail"), at_least(httpjail, no_jail.map(|n| n * factor)))
+            }
+            Wanted::OfBoth { squid: of_squid, no_jail: of_no_jail } => {
+                let squid = at_least(httpjail, squid.map(|s| s * of_squid));
+                let no_jail = at_least(httpjail, no_jail.map(|n| n * of_no_jail));
+                let both = squid.zip(no_jail).map(|(squid, no_jail)| squid && no_jail);
+                (format!("≥ {of_squid} × squid, {of_no_jail} × no jail"), both)
+            }
+            Wanted::UpToNoJail(factor) => {
+                (format!("≤ {factor} × no jail"), at_least(no_jail.map(|n| n * factor), httpjail))
             }
             Wanted::AboveNoJail(more) => {
                 (format!("< no jail + {more}"), at_least(no_jail.map(|n| n + more), httpjail))
@@ -159,6 +178,10 @@ fn replace(document: &str, place: &str, text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn both(squid: f64, no_jail: f64) -> Wanted {
+        Wanted::OfBoth { squid, no_jail }
+    }
+
     fn row(wanted: Wanted, values: [f64; 3]) -> Row {
         let mut row = Row::new("load", "requests/s", wanted);
         for (contestant, value) in Contestant::ALL.into_iter().zip(values) {
@@ -170,8 +193,8 @@ mod tests {
     #[test]
     fn a_row_tells_medians_ratios_and_whether_it_reached_what_was_wanted() {
         assert_eq!(
-            row(Wanted::OfSquid(2.0), [90_000.0, 15_000.0, 45_000.0]).markdown(),
-            "| load, requests/s | 90.0k | 15.0k | **45.0k** | 0.50 | 3.00 | ≥ 2 × squid: yes |"
+            row(both(2.0, 0.4), [90_000.0, 15_000.0, 45_000.0]).markdown(),
+            "| load, requests/s | 90.0k | 15.0k | **45.0k** | 0.50 | 3.00 | ≥ 2 × squid, 0.4 × no jail: yes |"
         );
         assert_eq!(
             row(Wanted::OfNoJail(0.7), [4000.0, 300.0, 2000.0]).markdown(),
@@ -181,9 +204,9 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_stays_open() {
-        let mut row = Row::new("load", "ms", Wanted::OfSquid(2.0));
+        let mut row = Row::new("load", "ms", Wanted::UpToNoJail(2.0));
         row.add(Contestant::NoJail, 1.0);
-        assert_eq!(row.markdown(), "| load, ms | 1.00 | – | **–** | – | – | ≥ 2 × squid |");
+        assert_eq!(row.markdown(), "| load, ms | 1.00 | – | **–** | – | – | ≤ 2 × no jail |");
     }
 
     #[test]

@@ -7,10 +7,12 @@ use anyhow::{Context, Result};
 use super::arena;
 use super::args::BenchArgs;
 use super::contestant::{Contestant, Field};
-use super::download::{cpu_seconds_per_gib, download};
+use super::crowd;
 use super::load::{Load, Reuse};
 use super::report::{self, Row, Wanted};
 use super::startup;
+use super::streams::{self, Streams};
+use super::transfer::{OPAQUE, Way, cpu_seconds_per_gib};
 use crate::setup::{self, Purpose};
 
 /// Builds what is measured, and measures it in an arena of its own.
@@ -40,28 +42,52 @@ pub(crate) fn inside(args: &BenchArgs) -> Result<()> {
     for load in LOADS {
         suite.load(load)?;
     }
-    for scheme in ["https", "http"] {
-        suite.download(scheme)?;
+    for (name, streams) in STREAMS {
+        suite.streams(name, streams)?;
     }
+    suite.latency()?;
+    for (name, way, scheme, wanted) in TRANSFERS {
+        suite.transfer(name, way, scheme, wanted)?;
+    }
+    suite.crowd()?;
     report::publish(&suite.rows, args)
 }
 
-const LOADS: [NamedLoad; 8] = {
+const LOADS: [NamedLoad; 11] = {
     const HTTPS: &str = "https://x.bench.test/1k";
     const HTTP: &str = "http://x.bench.test/1k";
+    const HTTPS_WANTED: Wanted = Wanted::OfBoth { squid: 3.0, no_jail: 0.45 };
+    const HTTP_WANTED: Wanted = Wanted::OfBoth { squid: 3.5, no_jail: 0.42 };
     use Reuse::{Close, KeepAlive};
-    use Wanted::{OfNoJail, OfSquid, Open};
+    use Wanted::{OfNoJail, Open};
     [
         NamedLoad::new("HTTPS keep-alive, 1 connection", HTTPS, 1, KeepAlive, Open),
-        NamedLoad::new("HTTPS keep-alive, 16 connections", HTTPS, 16, KeepAlive, OfSquid(2.0)),
-        NamedLoad::new("HTTPS keep-alive, 64 connections", HTTPS, 64, KeepAlive, OfSquid(2.0)),
+        NamedLoad::new("HTTPS keep-alive, 16 connections", HTTPS, 16, KeepAlive, HTTPS_WANTED),
+        NamedLoad::new("HTTPS keep-alive, 64 connections", HTTPS, 64, KeepAlive, HTTPS_WANTED),
         NamedLoad::new("HTTP keep-alive, 1 connection", HTTP, 1, KeepAlive, Open),
-        NamedLoad::new("HTTP keep-alive, 16 connections", HTTP, 16, KeepAlive, OfSquid(2.5)),
-        NamedLoad::new("HTTP keep-alive, 64 connections", HTTP, 64, KeepAlive, OfSquid(2.5)),
-        NamedLoad::new("HTTPS, new connection each, 16 at a time", HTTPS, 16, Close, OfNoJail(0.7)),
+        NamedLoad::new("HTTP keep-alive, 16 connections", HTTP, 16, KeepAlive, HTTP_WANTED),
+        NamedLoad::new("HTTP keep-alive, 64 connections", HTTP, 64, KeepAlive, HTTP_WANTED),
+        NamedLoad::new("HTTP keep-alive, 10 connections", HTTP, 10, KeepAlive, Open),
+        NamedLoad::new("HTTP keep-alive, 100 connections", HTTP, 100, KeepAlive, Open),
+        NamedLoad::new("HTTP keep-alive, 1000 connections", HTTP, 1000, KeepAlive, Open),
+        NamedLoad::new("HTTPS, new connection each, 16 at a time", HTTPS, 16, Close, OfNoJail(1.0)),
         NamedLoad::new("HTTP, new connection each, 16 at a time", HTTP, 16, Close, Open),
     ]
 };
+
+const STREAMS: [(&str, Streams); 2] = [
+    ("HTTPS h2, 16 connections × 8 streams", Streams { connections: 16, streams: 8 }),
+    ("HTTPS h2, 1 connection × 64 streams", Streams { connections: 1, streams: 64 }),
+];
+
+const DOWNLOAD_WANTED: Wanted = Wanted::OfBoth { squid: 1.5, no_jail: 0.52 };
+const TRANSFERS: [(&str, Way, &str, Wanted); 5] = [
+    ("256 MiB HTTPS download", Way::Download, "https", DOWNLOAD_WANTED),
+    ("256 MiB HTTPS upload", Way::Upload, "https", Wanted::OfNoJail(0.52)),
+    ("256 MiB HTTP download", Way::Download, "http", Wanted::OfNoJail(0.6)),
+    ("256 MiB HTTP upload", Way::Upload, "http", Wanted::Open),
+    ("256 MiB opaque TCP download", Way::Download, OPAQUE, Wanted::OfNoJail(0.6)),
+];
 
 struct NamedLoad {
     name: &'static str,
@@ -92,9 +118,9 @@ type Start = fn(Contestant, &Field) -> Result<f64>;
 impl Suite<'_> {
     fn starts(&mut self) -> Result<()> {
         let measurements: [(&'static str, Start, Wanted); 3] = [
-            ("`true`, start to end", startup::of_true, Wanted::AboveNoJail(10.0)),
+            ("`true`, start to end", startup::of_true, Wanted::AboveNoJail(5.0)),
             ("`curl`, 1 KiB over HTTPS", startup::of_curl, Wanted::Open),
-            ("20 such `curl` at once", startup::of_many, Wanted::Open),
+            ("20 such `curl` at once", startup::of_many, Wanted::UpToNoJail(2.5)),
         ];
         for (name, start, wanted) in measurements {
             if !self.is_wanted(name) {
@@ -134,27 +160,95 @@ impl Suite<'_> {
         Ok(())
     }
 
-    fn download(&mut self, scheme: &str) -> Result<()> {
-        let name = format!("256 MiB {} download", scheme.to_uppercase());
-        if !self.is_wanted(&name) {
+    /// squid speaks no HTTP/2 to its clients.
+    fn streams(&mut self, name: &str, streams: Streams) -> Result<()> {
+        if !self.is_wanted(name) {
             return Ok(());
         }
-        let url = format!("{scheme}://x.bench.test/256m");
-        let mut row = Row::new(name, "MB/s", Wanted::OfSquid(1.5));
-        let mut cpu = Row::new("⤷ proxy CPU", "s/GiB", Wanted::Open);
+        let mut row = Row::new(name, "requests/s", Wanted::OfNoJail(0.35));
+        let mut cpu = Row::new("⤷ proxy CPU per request", "µs", Wanted::Open);
+        for round in 0..self.args.rounds {
+            for contestant in self.turn_without_squid(round) {
+                let answered = streams.put_on(contestant, &self.field, self.args.seconds)?;
+                row.add(contestant, answered.per_second);
+                if let Some(usage) = answered.usage {
+                    cpu.add(contestant, usage.cpu_seconds * 1e6 / answered.answers);
+                }
+            }
+        }
+        self.finish(row);
+        self.finish(cpu);
+        Ok(())
+    }
+
+    /// At half of the highest rate that the jail reached with 16 connections.
+    fn latency(&mut self) -> Result<()> {
+        const NAME: &str = "HTTPS p99 latency at half of the top rate";
+        let top = self.rows.iter().find(|row| row.is("HTTPS keep-alive, 16 connections"));
+        let Some(top) = top.and_then(|row| row.median(Contestant::Httpjail)) else {
+            return Ok(());
+        };
+        if !self.is_wanted(NAME) {
+            return Ok(());
+        }
+        let mut row = Row::new(NAME, "ms", Wanted::AboveNoJail(3.0));
+        for round in 0..self.args.rounds {
+            for contestant in self.turn_without_squid(round) {
+                let seconds = self.args.seconds;
+                row.add(contestant, streams::p99(contestant, &self.field, top / 2.0, seconds)?);
+            }
+        }
+        self.finish(row);
+        Ok(())
+    }
+
+    fn transfer(&mut self, name: &str, way: Way, scheme: &str, wanted: Wanted) -> Result<()> {
+        if !self.is_wanted(name) {
+            return Ok(());
+        }
+        let mut row = Row::new(name, "MB/s", wanted);
+        let mut cpu = Row::new("⤷ proxy CPU", "s/GiB", Wanted::AtMost(0.9));
         let mut peak = Row::new("⤷ proxy peak memory", "MB", Wanted::AtMost(25.0));
         for round in 0..self.args.rounds {
-            for contestant in self.turn(round) {
-                let downloaded = download(contestant, &self.field, &url)?;
-                row.add(contestant, downloaded.megabytes_per_second);
-                if let Some(usage) = downloaded.usage {
+            // squid intercepts the ports of HTTP alone.
+            let turn =
+                if scheme == OPAQUE { self.turn_without_squid(round) } else { self.turn(round) };
+            for contestant in turn {
+                let transferred = way.take(contestant, &self.field, scheme)?;
+                row.add(contestant, transferred.megabytes_per_second);
+                if let Some(usage) = transferred.usage {
                     cpu.add(contestant, cpu_seconds_per_gib(usage));
                     peak.add(contestant, usage.peak_megabytes);
                 }
             }
         }
-        self.rows.extend([row, cpu, peak]);
+        for row in [row, cpu, peak] {
+            self.finish(row);
+        }
         Ok(())
+    }
+
+    /// What jails weigh.
+    fn crowd(&mut self) -> Result<()> {
+        type Weigh = fn(&Field) -> Result<f64>;
+        let weights: [(&str, Weigh, f64); 3] = [
+            ("memory of an idle jail", crowd::idle_megabytes, 20.0),
+            ("memory of a jail, 1000 busy connections", |f| crowd::busy_megabytes(f, 1000), 80.0),
+            ("memory of each of 300 jails at once", crowd::many, 10.0),
+        ];
+        for (name, weigh, most) in weights {
+            if self.is_wanted(name) && self.args.has(Contestant::Httpjail) {
+                let mut row = Row::new(name, "MB", Wanted::AtMost(most));
+                row.add(Contestant::Httpjail, weigh(&self.field)?);
+                self.finish(row);
+            }
+        }
+        Ok(())
+    }
+
+    fn turn_without_squid(&self, round: u32) -> Vec<Contestant> {
+        let turn = self.turn(round).into_iter();
+        turn.filter(|contestant| *contestant != Contestant::Squid).collect()
     }
 
     /// Who is measured in which order: every round begins with another one.

@@ -88,6 +88,22 @@ impl Who {
     }
 }
 
+/// Proportional memory of all those processes, in megabytes: what several share counts once.
+pub(super) fn proportional_megabytes(who: &Who) -> Result<f64> {
+    let mut kilobytes = 0.0;
+    for pid in who.processes()? {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        kilobytes += proportional_kilobytes(&rollup).unwrap_or_default();
+    }
+    ensure!(kilobytes > 0.0, "the proxy isn't running");
+    Ok(kilobytes / 1024.0)
+}
+
+fn proportional_kilobytes(rollup: &str) -> Option<f64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
 /// The scheduler's own count, in nanoseconds, of every thread: finer than the ticks of `stat`.
 pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
     let mut nanoseconds = 0.0;

@@ -201,6 +201,7 @@ const BENCH: &[Need] = &[
     program("openssl", "openssl"),
     program("nginx", "nginx-light"),
     program("wrk", "wrk"),
+    program("h2load", "nghttp2-client"),
     debian(Proof::File("/usr/lib/squid/security_file_certgen"), "squid-openssl"),
 ];
 
