@@ -98,7 +98,11 @@ impl View {
         });
         let view = Self { private: private.collect(), ..Self::of(&mounts, &sockets, is_hidden) };
         // Its path even if it was removed, where getcwd(3) has none.
-        let working = view.covers(&fs::read_link("/proc/thread-self/cwd")?);
+        let place = fs::read_link("/proc/thread-self/cwd")?;
+        let working = view.covers(&place);
+        if let Some((_, cover)) = working.as_ref().filter(|(_, cover)| cover.as_c_str() != PROC) {
+            tracing::warn!("{place:?} isn't seen in the jail, which has a {cover:?} of its own");
+        }
         Ok(Self { working, ..view })
     }
 
