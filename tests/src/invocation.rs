@@ -35,6 +35,7 @@ pub struct Invocation<'lab> {
     bound: Option<PathBuf>,
     user: Option<u32>,
     held: Option<SocketAddr>,
+    folder: PathBuf,
     entry: &'static str,
 }
 
@@ -66,6 +67,7 @@ impl<'lab> Invocation<'lab> {
             bound: None,
             user: None,
             held: None,
+            folder: lab.home(),
             entry: "run-in",
         }
     }
@@ -130,6 +132,13 @@ impl<'lab> Invocation<'lab> {
         self
     }
 
+    /// Starts it in another folder than the lab's home.
+    #[must_use]
+    pub fn in_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = folder.into();
+        self
+    }
+
     /// Runs the probe.
     pub fn probe<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
         self.start_probe(arguments).finish()
@@ -174,7 +183,7 @@ impl<'lab> Invocation<'lab> {
         }
         line.extend(command.into_iter().map(|word| word.as_ref().to_owned()));
         let environment = self.full_environment();
-        let folder = self.lab.home();
+        let folder = self.folder.clone();
         let child = self.lab.client().run(move || {
             let (program, arguments) = line.split_first().expect("it begins with the probe");
             let mut command = Command::new(program);

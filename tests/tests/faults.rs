@@ -119,6 +119,18 @@ fn says_that_the_limit_of_open_files_is_too_low() {
     lab.assert_clean();
 }
 
+/// The kernel's way to tell of it would end httpjail with nothing taken down.
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_like_others() {
+    let lab = Lab::new();
+    let few = started_by(&lab, r#"ulimit -f 8; exec "$@""#, &[], "echo ran").exits(125);
+    assert_eq!(few.stdout, "");
+    assert!(few.stderr.contains("File too large"), "{}", few.stderr);
+    // SIGXFSZ; the command has it as it is elsewhere.
+    started_by(&lab, r#"exec "$@""#, &[], "ulimit -f 0; exec echo ran > ran").exits(153);
+    lab.assert_clean();
+}
+
 /// [`curl`] for use between double quotes of a shell.
 fn quoted(patience: u32) -> String {
     curl("x", patience).replace("$?", "\\$?")

@@ -261,7 +261,8 @@ fn ends_the_jail_when_its_proxy_dies() {
 #[test]
 fn ends_every_process_when_the_supervisor_dies_and_the_proxy_cannot_help() {
     let lab = Lab::new();
-    let jail = start_stubborn(&lab.jail().js("true"));
+    // No other test's run sweeps it meanwhile.
+    let jail = start_stubborn(&lab.jail().secluded().js("true"));
     let cgroup = lab.jails().pop().expect("a living jail has a cgroup");
     let proxy = jail.proxy();
     kill_process(proxy, Signal::STOP).expect("a living process");

@@ -46,6 +46,26 @@ fn keeps_the_kernels_settings() {
     lab.assert_clean();
 }
 
+/// What is mounted over `/proc` does not cover it for who is in it already.
+#[test]
+fn keeps_the_kernels_settings_from_a_folder_of_theirs() {
+    let lab = Lab::new();
+    for (folder, path) in [
+        ("/proc", "sys/net/ipv4/ip_forward"),
+        ("/proc/sys/net/ipv4", "ip_forward"),
+        ("/proc/sys/net/ipv4", "/proc/self/cwd/ip_forward"),
+    ] {
+        let written = |place: Invocation<'_>| write_back(&place.in_folder(folder), path);
+        assert_eq!(written(lab.outside()), "written\n", "without a jail");
+        assert_eq!(written(lab.jail()), "", "{folder} {path}");
+        lab.jail().in_folder(folder).sh(&format!("cat {path}")).exits(0);
+    }
+    let processes = "set -- [0-9]*; echo $#; set -- /proc/[0-9]*; echo $#";
+    let listed = lab.jail().in_folder("/proc").sh(processes).exits(0).stdout;
+    assert!(matches!(listed.lines().collect::<Vec<_>>()[..], [one, other] if one == other));
+    lab.assert_clean();
+}
+
 #[test]
 fn leaves_plain_devices() {
     let lab = Lab::new();

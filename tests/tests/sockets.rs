@@ -167,17 +167,46 @@ fn by(place: Invocation<'_>, uid: u32) -> Invocation<'_> {
     place.env("FOLDER", format!("/run/user/{uid}")).env("CLIENT", CLIENT).env("SERVER", SERVER)
 }
 
+/// Folders for root and the user with a file in each; the mount is the lab's own.
+fn make_session_folders(lab: &Lab) {
+    let make = format!(
+        "mount -t tmpfs lab /run/user && mkdir -p /run/user/0/below /run/user/{USER_UID}/below &&
+         chmod 700 /run/user/* && chown -R {USER_UID}:{USER_GID} /run/user/{USER_UID} &&
+         touch /run/user/0/there /run/user/{USER_UID}/there"
+    );
+    let made = lab.at_client(move || Command::new("sh").args(["-c", &make]).status());
+    assert!(made.expect("a shell").success());
+}
+
+/// What is mounted over a folder does not cover it for who is in it already.
+#[test]
+fn a_working_directory_is_covered_as_well() {
+    let lab = Lab::new();
+    make_session_folders(&lab);
+    for uid in [0, USER_UID] {
+        let folder = format!("/run/user/{uid}");
+        let server = serve(&by(lab.outside(), uid), &format!("{folder}/bus"), "1");
+        let inner = serve(&by(lab.outside(), uid), &format!("{folder}/below/bus"), "1");
+        for inside in [folder.clone(), format!("{folder}/below")] {
+            let asked = |place: Invocation<'_>| {
+                let place = by(place, uid).in_folder(&inside);
+                ask(&place, "1", &["bus", "./bus", "/proc/self/cwd/bus"])
+            };
+            assert_eq!(asked(lab.outside()), ["hello"; 3], "without a jail");
+            assert_eq!(asked(lab.jail()), ["ENOENT"; 3], "{inside}");
+            let named = lab.jail().option("--allow-unix").option(&folder);
+            assert_eq!(asked(named), ["hello"; 3], "{inside}");
+        }
+        drop((server, inner));
+    }
+    lab.assert_clean();
+}
+
 /// What a user's own programs outside start later stays out of reach there, on every kernel.
 #[test]
 fn has_session_folders_of_its_own() {
     let lab = Lab::new();
-    let make = format!(
-        "mount -t tmpfs lab /run/user && mkdir /run/user/0 /run/user/{USER_UID} &&
-         chmod 700 /run/user/* && chown {USER_UID}:{USER_GID} /run/user/{USER_UID} &&
-         touch /run/user/0/there /run/user/{USER_UID}/there"
-    );
-    let made = lab.at_client(move || Command::new("sh").args(["-c", &make]).status());
-    assert!(made.expect("a shell").success(), "the mount is the lab's own");
+    make_session_folders(&lab);
     let own = "python3 -c \"$SERVER\" $FOLDER/own.sock 1 > ready & read line < ready
         python3 -c \"$CLIENT\" 1 $FOLDER/own.sock; kill $!; wait";
     let script = format!(
@@ -189,9 +218,9 @@ fn has_session_folders_of_its_own() {
         let late = format!("{folder}/late.sock");
         let named = lab.jail().option("--allow-unix").option(&folder);
         for (place, listed, answer) in [
-            (lab.outside(), "there\n", "hello"),
+            (lab.outside(), "below\nthere\n", "hello"),
             (lab.jail(), "", "ENOENT"),
-            (named, "there\n", "hello"),
+            (named, "below\nthere\n", "hello"),
         ] {
             let mut running = by(place, uid).start(["sh", "-c", &script]);
             running.line("ready");
@@ -203,6 +232,35 @@ fn has_session_folders_of_its_own() {
             std::fs::remove_file(lab.home().join("ready")).ok();
             let away = late.clone();
             lab.at_client(move || std::fs::remove_file(away)).expect("the server made it");
+        }
+    }
+    lab.assert_clean();
+}
+
+/// The user logs in while the jail is there.
+#[test]
+fn covers_the_session_folder_that_is_to_come() {
+    let lab = Lab::new();
+    let made =
+        lab.at_client(|| Command::new("mount").args(["-t", "tmpfs", "lab", "/run/user"]).status());
+    assert!(made.expect("mount").success());
+    for uid in [0, USER_UID] {
+        let folder = format!("/run/user/{uid}");
+        let script = "echo ready; read line; python3 -c \"$CLIENT\" 1 $FOLDER/bus";
+        for (place, answer) in [(lab.outside(), "hello"), (lab.jail(), "ENOENT")] {
+            let mut running = by(place, uid).start(["sh", "-c", script]);
+            running.line("ready");
+            let mine = folder.clone();
+            lab.at_client(move || {
+                std::fs::create_dir(&mine).expect("the mount is the lab's own");
+                std::os::unix::fs::chown(&mine, Some(uid), None).expect("root may");
+            });
+            let server = serve(&by(lab.outside(), uid), &format!("{folder}/bus"), "1");
+            running.write("go\n");
+            assert_eq!(running.finish().exits(0).stdout, format!("ready\n{answer}\n"));
+            drop(server);
+            let away = folder.clone();
+            lab.at_client(move || std::fs::remove_dir_all(away)).expect("it was made above");
         }
     }
     lab.assert_clean();

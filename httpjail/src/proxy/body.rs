@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::{interim::Go, patience::Watch};
+use super::{
+    interim::{Go, Interim},
+    patience::Watch,
+};
 use crate::{
     streams::{Arriving, BodyError, Polled},
     upstream::Lease,
@@ -172,16 +175,18 @@ impl Relay {
 pub(super) struct Answer {
     content: Content,
     watch: Rc<Watch>,
+    interim: Rc<Interim>,
 }
 
 impl Answer {
-    pub(super) fn new(content: Content, watch: Rc<Watch>) -> Self {
-        Self { content, watch }
+    pub(super) fn new(content: Content, watch: &Rc<Watch>, interim: &Rc<Interim>) -> Self {
+        Self { content, watch: Rc::clone(watch), interim: Rc::clone(interim) }
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        self.interim.end();
         self.watch.resume();
     }
 }

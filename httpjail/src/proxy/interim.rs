@@ -114,6 +114,8 @@ impl Interim {
             // An origin that hasn't asked in time gets the body all the same.
             let _ = timeout(CONTINUE_WITHIN, line.released(number)).await;
             if body.get() == Body::Unwanted {
+                // What this says ends the connection over which the answer may still be coming.
+                line.released(number).await;
                 return false;
             }
             body.set(Body::Free);
@@ -137,9 +139,16 @@ impl Interim {
         self.pass_on().await;
         if self.is_body_waiting() {
             self.body.set(Body::Unwanted);
-            self.line.release();
+            self.line.hold();
         }
         answer
+    }
+
+    /// The answer has gone out, or has broken off: the body that waits for it is given up.
+    pub(super) fn end(&self) {
+        if self.is_body_waiting() {
+            self.line.release();
+        }
     }
 
     async fn pass_on(&self) {
@@ -192,6 +201,11 @@ impl Line {
             waiting.waker = Some(cx.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// Takes a release back.
+    fn hold(&self) {
+        self.lock().released = false;
     }
 
     fn release(&self) {

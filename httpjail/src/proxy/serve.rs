@@ -186,7 +186,7 @@ impl Session {
             // Nobody has asked for the body, so whatever comes behind this answer is not read.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|content| Answer::new(content, Rc::clone(&self.watch)))
+        response.map(|content| Answer::new(content, &self.watch, &self.interim))
     }
 
     async fn forward(

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use httpjail_common::jail::DeviceKey;
+use httpjail_common::{gate, jail::DeviceKey};
 use rustix::fs::{FileType, fstat, major, minor};
 
 /// Graphics devices without numbers of their own.
@@ -20,7 +20,14 @@ const GRAPHICS: [&str; 4] = ["/dev/dxg", "/dev/kfd", "/dev/nvidia-uvm", "/dev/nv
 /// What there is now.
 pub(crate) fn special() -> Vec<DeviceKey> {
     let streams = [terminal(&io::stdin()), terminal(&io::stdout()), terminal(&io::stderr())];
-    streams.into_iter().flatten().chain(GRAPHICS.into_iter().filter_map(graphics)).collect()
+    let found = streams.into_iter().flatten().chain(GRAPHICS.into_iter().filter_map(graphics));
+    found.filter(is_special).collect()
+}
+
+/// Pseudo-terminals, which nearly all are, are open anyway. Their numbers would fill the kernel
+/// side's list, of which nothing is taken away again.
+fn is_special(device: &DeviceKey) -> bool {
+    !gate::is_plain_device(gate::CHARACTER_DEVICE, device.major, device.minor)
 }
 
 fn terminal(stream: &(impl AsFd + IsTerminal)) -> Option<DeviceKey> {
@@ -41,6 +48,13 @@ fn key(device: u64) -> DeviceKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_no_plain_devices() {
+        let is_special = |major, minor| is_special(&DeviceKey { major, minor });
+        assert!(is_special(4, 64) && is_special(5, 1));
+        assert!(!is_special(136, 7) && !is_special(137, 0) && !is_special(5, 0));
+    }
 
     #[test]
     fn knows_a_terminal_from_other_devices() {

@@ -35,7 +35,8 @@ pub(crate) enum Sender {
 
 impl Signals {
     /// Blocks the forwarded signals in this thread and makes them readable. Call it before any
-    /// other thread or process is made, so that all inherit the mask.
+    /// other thread or process is made, so that all inherit the mask. A limit on the size of files
+    /// no longer ends the process, but fails what is written beyond it.
     ///
     /// # Errors
     ///
@@ -50,6 +51,8 @@ impl Signals {
                 libc::sigaddset(&mut set, signal);
             }
         }
+        // SAFETY: ignoring a signal runs no code.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
         // SAFETY: `set` is initialised; the old mask isn't asked for.
         let failed = unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, ptr::null_mut()) };
         if failed != 0 {

@@ -158,3 +158,13 @@ fn a_flood_of_hints_neither_grows_nor_hides_the_answer() {
     }
     assert!((1..=1000).contains(&hints), "{hints}");
 }
+
+/// The answer's body comes in pieces, long after the request's was given up.
+#[test]
+fn an_origin_that_wants_no_body_is_heard_to_the_end() {
+    let (_lab, mut client, mut origin) = asked(EXPECT);
+    origin.send("HTTP/1.1 401 X\r\nContent-Length: 2000000\r\n\r\nfirst.");
+    client.until(b"first.");
+    origin.send("x".repeat(2_000_000 - "first.".len()));
+    assert_eq!(client.rest().unwrap().len(), 2_000_000 - "first.".len());
+}

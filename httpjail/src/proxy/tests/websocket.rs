@@ -235,3 +235,14 @@ fn a_side_that_does_not_read_holds_the_other_up() {
     }
     drop(origin);
 }
+
+#[test]
+fn a_head_that_is_cut_behind_a_declined_websocket_is_a_refusal() {
+    let (lab, origin) = (Lab::start(Setup::default()), Origin::plain(echo));
+    let mut client = lab.connect((A_TEST, origin.port()));
+    assert_eq!(client.ask(ASK).status, 200);
+    client.send("GET /secret HT").half_close();
+    client.rest().unwrap_or_default();
+    let records = lab.records();
+    assert_eq!(records.len(), 2, "{records:?}");
+}

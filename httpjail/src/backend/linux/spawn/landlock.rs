@@ -5,7 +5,16 @@
 //! which the jail shares, and paths to file systems that it shares; and of the second, signals to
 //! the process group that it shares.
 
-use std::{ffi::CString, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::PathBuf,
+    ptr,
+};
 
 use super::{
     child::check,
@@ -70,18 +79,36 @@ fn version() -> libc::c_long {
 impl Domain {
     /// What this kernel can do. The sockets at or below `open` stay within reach.
     pub(super) fn plan(open: &[PathBuf]) -> Option<Self> {
-        Self::of(version(), open)
+        Self::of(version(), open).map(Self::or_scopes)
+    }
+
+    /// The scopes alone where the kernel doesn't take all of it, whatever its version says: they are
+    /// left by the child's own attempt to make them, or nothing runs.
+    fn or_scopes(self) -> Self {
+        match self.attributes.make() {
+            Ok(_) => self,
+            Err(error) => {
+                tracing::debug!(%error, "the kernel doesn't take Landlock's right to sockets");
+                Self::scopes()
+            }
+        }
+    }
+
+    fn scopes() -> Self {
+        let attributes = Attributes { handled_access_fs: 0, handled_access_net: 0, scoped: SCOPED };
+        Self { attributes, rules: Vec::new() }
     }
 
     fn of(version: libc::c_long, open: &[PathBuf]) -> Option<Self> {
-        let scopes = Attributes { handled_access_fs: 0, handled_access_net: 0, scoped: SCOPED };
         if version < SCOPES {
             return None;
         }
+        let scopes = Self::scopes();
         if version < PATHS {
-            return Some(Self { attributes: scopes, rules: Vec::new() });
+            return Some(scopes);
         }
-        let attributes = Attributes { handled_access_fs: RESOLVE_UNIX | REFER, ..scopes };
+        let attributes =
+            Attributes { handled_access_fs: RESOLVE_UNIX | REFER, ..scopes.attributes };
         let open = open.iter().filter_map(|path| CString::new(path.as_os_str().as_bytes()).ok());
         let open = open.map(|path| (path, RESOLVE_UNIX));
         let rules = std::iter::once((c"/".to_owned(), REFER)).chain(open).collect();
@@ -91,17 +118,29 @@ impl Domain {
     /// Enters it for good. Needs CAP_SYS_ADMIN or no_new_privs. Async-signal-safe.
     pub(super) fn enter(&self) -> Result<(), Failure> {
         const STEP: Step = Step::EnterDomain;
-        let (attributes, size) = (&raw const self.attributes, size_of_val(&self.attributes));
-        // SAFETY: the size is the structure's; the descriptor is made and closed here.
+        let made = self.attributes.make().map_err(|error| Failure {
+            step: STEP,
+            errno: error.raw_os_error().unwrap_or_default(),
+        })?;
+        let ruleset = made.as_raw_fd();
+        for (path, access) in &self.rules {
+            allow(ruleset, path, *access)?;
+        }
+        // SAFETY: the call takes plain numbers. The ruleset is closed here.
+        check(STEP, unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0_u32) })
+    }
+}
+
+impl Attributes {
+    /// Makes a ruleset of it. Async-signal-safe.
+    fn make(&self) -> io::Result<OwnedFd> {
+        let (attributes, size) = (ptr::from_ref(self), size_of_val(self));
+        // SAFETY: the size is the structure's; the descriptor is new, and nobody else's.
         unsafe {
-            let made = libc::syscall(libc::SYS_landlock_create_ruleset, attributes, size, 0_u32);
-            check(STEP, made)?;
-            let ruleset = made as libc::c_int;
-            for (path, access) in &self.rules {
-                allow(ruleset, path, *access)?;
+            match libc::syscall(libc::SYS_landlock_create_ruleset, attributes, size, 0_u32) {
+                -1 => Err(io::Error::last_os_error()),
+                made => Ok(OwnedFd::from_raw_fd(made as libc::c_int)),
             }
-            check(STEP, libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0_u32))?;
-            check(STEP, libc::close(ruleset).into())
         }
     }
 }
@@ -128,7 +167,7 @@ fn allow(ruleset: libc::c_int, path: &CString, access: u64) -> Result<(), Failur
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io, os::unix::fs::symlink, thread};
+    use std::{fs, os::unix::fs::symlink, thread};
 
     use super::*;
 
@@ -142,6 +181,18 @@ mod tests {
         assert_eq!(paths.attributes.handled_access_fs, 0x1_2000);
         let rules = [(c"/".to_owned(), 0x2000), (c"/run/a.sock".to_owned(), 0x1_0000)];
         assert_eq!(paths.rules, rules);
+    }
+
+    #[test]
+    fn a_right_that_the_kernel_does_not_take_is_given_up() {
+        let mut domain = Domain::of(9, &[]).unwrap();
+        domain.attributes.handled_access_fs |= 1 << 63;
+        assert!(domain.attributes.make().is_err());
+        let left = domain.or_scopes();
+        assert_eq!((left.attributes.handled_access_fs, left.rules.len()), (0, 0));
+        assert_eq!(left.attributes.scoped, SCOPED);
+        let kept = Domain::of(6, &[]).unwrap().or_scopes();
+        assert_eq!(kept.attributes.scoped, SCOPED);
     }
 
     /// By a right that every kernel with Landlock has.

@@ -8,7 +8,7 @@ use std::{ffi::CStr, ptr};
 use super::{
     child::check,
     error::{Failure, Step},
-    view::View,
+    view::{PROC, View},
 };
 
 /// What takes the place of what is masked.
@@ -34,7 +34,7 @@ impl View {
                 changed => drop(mounted(changed)?),
             }
         }
-        mount(Some(c"proc"), c"/proc", Some(c"proc"), PLAIN)?;
+        mount(Some(c"proc"), PROC, Some(c"proc"), PLAIN)?;
         for foreign in &self.foreign_proc {
             let flags = PLAIN | libc::MS_RDONLY;
             mounted(mount(Some(c"proc"), foreign, Some(c"proc"), flags))?;
@@ -49,7 +49,20 @@ impl View {
             let (kind, flags) = (Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV);
             mounted(mount_with(kind, folder, kind, flags, Some(options)))?;
         }
-        self.mask()
+        self.mask()?;
+        self.enter_again()
+    }
+
+    /// Takes the working directory below what covers it, or else to the cover, where it isn't there.
+    fn enter_again(&self) -> Result<(), Failure> {
+        let Some((folder, cover)) = &self.working else { return Ok(()) };
+        // SAFETY: the paths are NUL-terminated.
+        unsafe {
+            if libc::chdir(folder.as_ptr()) == 0 {
+                return Ok(());
+            }
+            check(Step::Mount, libc::chdir(cover.as_ptr()).into())
+        }
     }
 
     fn mask(&self) -> Result<(), Failure> {

@@ -44,8 +44,9 @@ pub(super) fn check_one(descriptor: BorrowedFd<'_>) -> Result<(), SpawnError> {
         // What has no type is an anonymous kernel object: an io_uring (which may hold sockets),
         // an eBPF program or map, an epoll instance.
         FileType::Unknown => "a kernel object that the jail can't guard",
+        // By `/proc/self/fd/0/` it leads below whatever is mounted over it or above it.
+        FileType::Directory => "a folder",
         FileType::RegularFile
-        | FileType::Directory
         | FileType::Symlink
         | FileType::Fifo
         | FileType::CharacterDevice
@@ -105,6 +106,11 @@ mod tests {
         assert!(refused(netlink.unwrap()));
         let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC);
         assert!(refused(epoll.unwrap()));
+    }
+
+    #[test]
+    fn refuses_folders() {
+        assert!(refused(File::open("/proc").unwrap()));
     }
 
     #[test]

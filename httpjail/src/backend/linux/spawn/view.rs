@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::{CString, OsString},
-    io,
+    ffi::{CStr, CString, OsStr, OsString},
+    fs, io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::FileTypeExt,
@@ -15,6 +15,10 @@ use crate::backend::linux::procfs;
 
 /// Where the kernel shows itself; one recursive change covers most of what [`SETTINGS`] names.
 const SYS: &str = "/sys";
+/// Where the jail's own processes show.
+pub(super) const PROC: &CStr = c"/proc";
+/// Where users' sessions have a folder each.
+const SESSIONS: &str = "/run/user";
 /// File systems whose files are settings of the kernel: cgroups above all.
 const SETTINGS: [&[u8]; 9] = [
     b"bpf",
@@ -69,6 +73,9 @@ pub(super) struct View {
     pub(super) private: Vec<(CString, CString)>,
     /// Sockets and devices to put `/dev/null` on. One that is gone by then needs none.
     pub(super) masked: Vec<CString>,
+    /// The working directory, and what covers it: a process that is in a folder sees nothing of what
+    /// is mounted over it or above it.
+    pub(super) working: Option<(CString, CString)>,
 }
 
 impl View {
@@ -83,15 +90,31 @@ impl View {
         let mounts = procfs::read("/proc/thread-self/mountinfo")?;
         let sockets = procfs::read("/proc/thread-self/net/unix")?;
         let is_hidden = |path: &Path| is_socket(path) && !is_open(path, open);
-        let is_private = |path: &Path| {
-            let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
-            is_folder && !open.iter().any(|open| open.starts_with(path))
-        };
+        let is_private =
+            |path: &Path| is_folder(path) && !open.iter().any(|open| open.starts_with(path));
         let private = private(user).into_iter().filter(|(path, _)| is_private(path));
         let private = private.filter_map(|(path, options)| {
             Some((c_paths([path]).pop()?, CString::new(options).ok()?))
         });
-        Ok(Self { private: private.collect(), ..Self::of(&mounts, &sockets, is_hidden) })
+        let view = Self { private: private.collect(), ..Self::of(&mounts, &sockets, is_hidden) };
+        // Its path even if it was removed, where getcwd(3) has none.
+        let place = fs::read_link("/proc/thread-self/cwd")?;
+        let working = view.covers(&place);
+        if let Some((_, cover)) = working.as_ref().filter(|(_, cover)| cover.as_c_str() != PROC) {
+            tracing::warn!("{place:?} isn't seen in the jail, which has a {cover:?} of its own");
+        }
+        Ok(Self { working, ..view })
+    }
+
+    /// A working directory that is covered.
+    fn covers(&self, working: &Path) -> Option<(CString, CString)> {
+        let private = self.private.iter().map(|(folder, _)| folder.as_c_str());
+        let mut covers =
+            self.foreign_proc.iter().map(CString::as_c_str).chain(private).chain([PROC]);
+        let is_above = |cover: &&CStr| working.starts_with(OsStr::from_bytes(cover.to_bytes()));
+        let cover = covers.find(is_above)?.to_owned();
+        // What is appended to the path of a removed folder holds no NUL, either.
+        Some((CString::new(working.as_os_str().as_bytes()).ok()?, cover))
     }
 
     fn of(mounts: &[u8], sockets: &[u8], is_hidden: impl Fn(&Path) -> bool) -> Self {
@@ -112,16 +135,25 @@ impl View {
             foreign_proc: c_paths(foreign.map(|mount| mount.point.clone())),
             private: Vec::new(),
             masked: c_paths(masked),
+            working: None,
         }
     }
 }
 
 /// Where programs of a user's own put their sockets, later ones too: the session's bus and agents,
-/// and X servers. The jail's may do so as well, so what takes their place has the same owners.
+/// and X servers. The jail's may do so as well, so what takes their place has the same owners. A
+/// session's folder is made when the user logs in, which may be later.
 fn private((user, group): (u32, u32)) -> [(PathBuf, String); 2] {
-    let session = format!("mode=0700,uid={user},gid={group},size=10%");
-    let everybody = "mode=1777,size=1m".to_owned();
-    [(format!("/run/user/{user}").into(), session), ("/tmp/.X11-unix".into(), everybody)]
+    let folder = PathBuf::from(format!("{SESSIONS}/{user}"));
+    let session = match is_folder(&folder) {
+        true => (folder, format!("mode=0700,uid={user},gid={group},size=10%")),
+        false => (SESSIONS.into(), "mode=0755,size=1m".to_owned()),
+    };
+    [session, ("/tmp/.X11-unix".into(), "mode=1777,size=1m".to_owned())]
+}
+
+fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_dir())
 }
 
 /// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
@@ -293,6 +325,27 @@ mod tests {
             "/var/run/docker.sock",
         ];
         assert_eq!(text(sockets), wanted);
+    }
+
+    #[test]
+    fn knows_a_working_directory_that_is_covered() {
+        let view = View {
+            private: vec![(c"/run/user/7".to_owned(), c"".to_owned())],
+            foreign_proc: vec![c"/srv/proc".to_owned()],
+            ..View::default()
+        };
+        for (working, cover) in [
+            ("/run/user/7", Some(c"/run/user/7")),
+            ("/run/user/7/a b (deleted)", Some(c"/run/user/7")),
+            ("/srv/proc/1", Some(c"/srv/proc")),
+            ("/proc/sys", Some(c"/proc")),
+            ("/run/user/77", None),
+            ("/run/user", None),
+            ("/", None),
+        ] {
+            let covered = view.covers(Path::new(working));
+            assert_eq!(covered.as_ref().map(|(_, cover)| cover.as_c_str()), cover, "{working}");
+        }
     }
 
     #[test]
