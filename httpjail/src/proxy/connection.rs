@@ -19,7 +19,10 @@ use super::{
     stream::Stream,
     worker::Worker,
 };
-use crate::policy::{Authority, Host, Permitted, Process, Scheme, Silent};
+use crate::{
+    policy::{Authority, Host, Permitted, Process, Scheme, Silent},
+    streams::Bulk,
+};
 
 const DNS_PORT: u16 = 53;
 const FIRST_READ: usize = 4 * 1024;
@@ -121,7 +124,7 @@ where
         (Protocol::Tls, stream) => {
             let pinned = Box::pin(pinned::serve(&worker, &destination, stream)).await;
             let Some(stream) = pinned else { return };
-            match intercept::accept(&worker, &destination.authority, stream).await {
+            match intercept::accept(&worker, &destination.authority, Bulk::new(stream)).await {
                 Ok((stream, host)) => {
                     let destination = destination.inside_tls(host);
                     match stream.get_ref().1.alpn_protocol() {

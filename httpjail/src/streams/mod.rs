@@ -1,9 +1,11 @@
-//! Bodies as they arrive and leave, over either version of HTTP.
+//! Bodies as they arrive and leave, over either version of HTTP, and what carries them.
 
 mod arriving;
+mod bulk;
 mod pump;
 mod received;
 
 pub(crate) use arriving::{Arriving, BodyError, Polled};
+pub(crate) use bulk::Bulk;
 pub(crate) use pump::Pump;
 pub(crate) use received::{Received, Rest};

@@ -269,7 +269,8 @@ where
             }
             Connection::Tls(stream) => {
                 sharing.has_declined();
-                return Ok(Reached::Http1(self.start(origin, TokioIo::new(stream)).await?));
+                let stream = TokioIo::new(stream);
+                return Ok(Reached::Http1(self.start(origin, stream).await?));
             }
         };
         let connection = started.map_err(|error| failed_by_http2(origin, error))?;

@@ -8,10 +8,13 @@ use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    Options, Origin, Proxies, Timeouts, Trust, TrustError, UpstreamError, bulk::Bulk,
-    identities::Identities, resolve::Resolver, trust::Offer,
+    Options, Origin, Proxies, Timeouts, Trust, TrustError, UpstreamError, identities::Identities,
+    resolve::Resolver, trust::Offer,
 };
-use crate::policy::{Host, Scheme};
+use crate::{
+    policy::{Host, Scheme},
+    streams::Bulk,
+};
 
 /// How long one address may keep the next waiting (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -27,7 +30,7 @@ pub(super) enum Connection {
     /// For `http`, to a proxy that is told in each request where that goes.
     Forwarded(TcpStream),
     /// For `https`, verified.
-    Tls(Box<TlsStream<Bulk>>),
+    Tls(Box<TlsStream<Bulk<TcpStream>>>),
 }
 
 /// What all threads need to dial: the resolver's rules and the trusted roots.

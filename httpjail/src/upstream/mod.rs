@@ -1,7 +1,6 @@
 //! The way out: resolves what was judged, guards special addresses, dials, verifies, pools.
 
 mod apart;
-mod bulk;
 mod client;
 mod dial;
 mod error;

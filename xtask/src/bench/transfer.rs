@@ -45,8 +45,15 @@ impl Way {
         let port = if is_opaque { ":8080" } else { "" };
         let download = format!("{scheme}://x.bench.test{port}/256m");
         let upload = format!("{scheme}://x.bench.test/upload/256m");
-        let mut client =
-            vec!["curl", "--silent", "--show-error", "--fail", "--output", "/dev/null"];
+        let mut client = vec![
+            "curl",
+            "--http1.1",
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--output",
+            "/dev/null",
+        ];
         client.extend(trust.iter().map(String::as_str));
         client.extend(match self {
             Self::Download => ["--write-out", "%{size_download} %{speed_download}\n", &download],

@@ -1,7 +1,7 @@
 //! Larger reads under TLS, for long bodies.
 //!
 //! rustls asks the connection for 4 KiB at a time, four system calls for one record. Once a few
-//! reads in a row were filled to the brim, a long body is on its way, and a larger buffer is read
+//! reads were filled to the brim, a long body is on its way, and a larger buffer is read
 //! ahead into. It is given up when the flood ebbs, so that idle connections hold no memory.
 
 use std::{
@@ -10,19 +10,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const BUFFER: usize = 64 * 1024;
-/// How many reads in a row must be filled before the buffer is made. More than a handshake or a
+/// How many more reads must be filled than not before the buffer is made. More than a handshake or a
 /// small answer needs.
 const FLOOD: u8 = 8;
 
-/// A TCP connection that is read ahead of while much comes.
-pub(super) struct Bulk {
-    stream: TcpStream,
+/// A connection that is read ahead of while much comes.
+pub(crate) struct Bulk<S> {
+    stream: S,
     filled_reads: u8,
     buffer: Vec<u8>,
     /// The part of the buffer that was read and not yet given on.
@@ -30,8 +27,8 @@ pub(super) struct Bulk {
     end: usize,
 }
 
-impl Bulk {
-    pub(super) fn new(stream: TcpStream) -> Self {
+impl<S> Bulk<S> {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream, filled_reads: 0, buffer: Vec::new(), start: 0, end: 0 }
     }
 
@@ -42,12 +39,16 @@ impl Bulk {
         buf.put_slice(&ahead[..amount]);
         self.start += amount;
     }
+}
 
+impl<S: AsyncRead + Unpin> Bulk<S> {
     fn poll_direct(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let filled = buf.remaining() == 0 && buf.filled().len() > before;
-        self.filled_reads = if filled { self.filled_reads.saturating_add(1) } else { 0 };
+        // A record's last piece fills no read, also in the middle of a flood.
+        self.filled_reads =
+            if filled { self.filled_reads + 1 } else { self.filled_reads.saturating_sub(1) };
         Poll::Ready(Ok(()))
     }
 
@@ -67,7 +68,7 @@ impl Bulk {
     }
 }
 
-impl AsyncRead for Bulk {
+impl<S: AsyncRead + Unpin> AsyncRead for Bulk<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -84,7 +85,7 @@ impl AsyncRead for Bulk {
     }
 }
 
-impl AsyncWrite for Bulk {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bulk<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -118,7 +119,7 @@ impl AsyncWrite for Bulk {
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
