@@ -37,7 +37,7 @@ fn git_clone() {
 }
 
 #[test]
-fn pip_download() {
+fn pip_download_and_install() {
     assert_installs(
         "pypi.test",
         "mkdir -p site/simple/lab-wheel && cd site/simple/lab-wheel
@@ -53,7 +53,10 @@ with zipfile.ZipFile(wheel, 'w') as file:
 open('index.html', 'w').write(f'<!DOCTYPE html><html><body><a href=\"{wheel}\">{wheel}</a></body></html>')
 END",
         "/usr/bin/python3 -m pip --isolated --disable-pip-version-check --no-cache-dir download -q \\
-            --no-deps --retries 0 --index-url https://pypi.test/simple/ lab-wheel && ls *.whl",
+            --no-deps --retries 0 --index-url https://pypi.test/simple/ lab-wheel && ls *.whl &&
+         /usr/bin/python3 -m pip --isolated --disable-pip-version-check --no-cache-dir install -q \\
+            --no-deps --retries 0 --index-url https://pypi.test/simple/ --target lib lab-wheel &&
+         test -f lib/lab_wheel.py",
     );
 }
 
