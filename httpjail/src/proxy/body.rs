@@ -60,6 +60,11 @@ impl Outgoing {
 }
 
 impl Sending {
+    /// Whether there was anything to send behind the head.
+    fn had_body(&self) -> bool {
+        self.0.is_some()
+    }
+
     fn is_over(&self) -> bool {
         self.0.as_ref().is_none_or(|underway| underway.strong_count() == 0)
     }
@@ -153,7 +158,10 @@ impl Relay {
             && let Some((lease, sending)) = self.lease.take()
             && sending.is_over()
         {
-            lease.finish();
+            match sending.had_body() {
+                true => lease.finish_when_ready(),
+                false => lease.finish(),
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use hyper::client::conn::http1::SendRequest;
+use tokio::{task::spawn_local, time::timeout};
 
 use super::http2::Place;
 use crate::policy::{Authority, Scheme};
@@ -16,6 +17,8 @@ use crate::policy::{Authority, Scheme};
 /// used again.
 const IDLE: Duration = Duration::from_secs(60);
 const MOST_IDLE: usize = 1024;
+/// How long the end of an exchange may take to be noticed.
+const NOTICE: Duration = Duration::from_millis(250);
 
 /// Where a connection leads. Connections are shared between requests of the same origin alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,9 +49,7 @@ impl<B> Pool<B> {
     pub(super) async fn take(&self, origin: &Origin) -> Option<SendRequest<B>> {
         while let Some(mut idle) = self.pop(origin) {
             let fresh = idle.since.elapsed() < IDLE && !idle.sender.is_closed();
-            // Not ready means that the end of the last answer is still being noticed, for nothing
-            // else can be under way on a connection that was put back.
-            if fresh && idle.sender.ready().await.is_ok() {
+            if fresh && (idle.sender.is_ready() || becomes_ready(&mut idle.sender).await) {
                 return Some(idle.sender);
             }
         }
@@ -82,6 +83,15 @@ impl<B> Pool<B> {
     }
 }
 
+/// Waits until a connection on which nothing is under way takes another request: the end of the last
+/// exchange may not have been noticed yet.
+///
+/// One that never does (by the way hyper waits for its socket, it may not notice the end of a request
+/// that gets out behind its answer) is not worth keeping.
+async fn becomes_ready<B>(sender: &mut SendRequest<B>) -> bool {
+    timeout(NOTICE, sender.ready()).await.is_ok_and(|ready| ready.is_ok())
+}
+
 /// A connection whose answer is still being read. Dropped, the connection is closed, or over
 /// HTTP/2 the stream; only [`Lease::finish`] keeps it for the next request.
 pub(crate) enum Lease<B> {
@@ -113,6 +123,24 @@ impl<B> Lease<B> {
         match self {
             Self::Http1(loan) => loan.pool.put(loan.origin, loan.sender),
             Self::Http2(place) => drop(place),
+        }
+    }
+}
+
+impl<B: 'static> Lease<B> {
+    /// The same for a request with a body, whose end may still be on its way out: the connection is
+    /// put back as soon as it takes another request.
+    pub(crate) fn finish_when_ready(self) {
+        match self {
+            Self::Http1(loan) if !loan.sender.is_ready() => {
+                spawn_local(async move {
+                    let Loan { pool, origin, mut sender } = loan;
+                    if becomes_ready(&mut sender).await {
+                        pool.put(origin, sender);
+                    }
+                });
+            }
+            lease => lease.finish(),
         }
     }
 }

@@ -2,10 +2,14 @@
 
 use std::{
     collections::HashSet,
-    io::{Read, Write},
-    sync::{Mutex, mpsc},
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, mpsc},
     thread::{self, ThreadId},
+    time::Duration,
 };
+
+use socket2::{Domain, Socket, Type};
 
 use super::{
     lab::{A_TEST, Lab, Setup},
@@ -98,6 +102,72 @@ fn an_early_answer_ends_a_long_upload() {
     client.send("PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\n");
     assert_eq!(client.reply(false).status, 403);
     drop(origin.join().unwrap());
+}
+
+/// The origin has read nothing of the body when it answers, so that its end waits in the proxy for
+/// room in the connection; the sizes are such that one of them does just that.
+#[test]
+fn an_early_answer_leaves_no_connection_that_holds_up_the_next_request() {
+    let lab = Lab::start(Setup::default());
+    let (uploaded, answer_now) = mpsc::channel();
+    let (answered, read_now) = mpsc::channel();
+    let port = eager(answer_now, read_now);
+    for size in (16..=1024).step_by(16).map(|kibibytes| kibibytes * 1024) {
+        let mut client = lab.connect((A_TEST, port));
+        client.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client.send(format!("PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {size}\r\n\r\n"));
+        client.send("x".repeat(size));
+        uploaded.send(()).unwrap();
+        assert_eq!(client.reply(false).status, 204);
+        answered.send(()).unwrap();
+        assert_eq!(client.get("a.test", "/").status, 200, "after {size} bytes");
+    }
+}
+
+/// An origin with little room that answers an upload before it reads the body.
+fn eager(answer_now: mpsc::Receiver<()>, read_now: mpsc::Receiver<()>) -> u16 {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(128).unwrap();
+    let listener = TcpListener::from(socket);
+    let port = listener.local_addr().unwrap().port();
+    let turns = Arc::new((Mutex::new(answer_now), Mutex::new(read_now)));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let turns = Arc::clone(&turns);
+            // A connection that the proxy gives up in the middle is no failure.
+            thread::spawn(move || answer_early(stream, &turns).unwrap_or_default());
+        }
+    });
+    port
+}
+
+type Turn = Mutex<mpsc::Receiver<()>>;
+
+fn answer_early(stream: TcpStream, (answer_now, read_now): &(Turn, Turn)) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        if length == 0 {
+            reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+            continue;
+        }
+        answer_now.lock().unwrap().recv().unwrap();
+        reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+        read_now.lock().unwrap().recv().unwrap();
+        io::copy(&mut Read::by_ref(&mut reader).take(length), &mut io::sink())?;
+    }
 }
 
 static THREADS: Mutex<Option<HashSet<ThreadId>>> = Mutex::new(None);
