@@ -8,7 +8,7 @@ use super::arena;
 use super::args::BenchArgs;
 use super::contestant::{Contestant, Field};
 use super::crowd;
-use super::load::{Load, Reuse};
+use super::load::{Answered, Load, Reuse};
 use super::report::{self, Row, Wanted};
 use super::startup;
 use super::streams::{self, Streams};
@@ -107,6 +107,13 @@ impl NamedLoad {
     }
 }
 
+/// Whether squid takes part in a measurement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rivals {
+    With,
+    Without,
+}
+
 struct Suite<'a> {
     args: &'a BenchArgs,
     field: Field,
@@ -129,10 +136,8 @@ impl Suite<'_> {
             let mut row = Row::new(name, "ms", wanted);
             for round in 0..self.args.starts {
                 // squid has no part in a start: it runs already.
-                for contestant in self.turn(round) {
-                    if contestant != Contestant::Squid {
-                        row.add(contestant, start(contestant, &self.field)?);
-                    }
+                for contestant in self.turn(round, Rivals::Without) {
+                    row.add(contestant, start(contestant, &self.field)?);
                 }
             }
             self.finish(row);
@@ -141,41 +146,37 @@ impl Suite<'_> {
     }
 
     fn load(&mut self, NamedLoad { name, load, wanted }: NamedLoad) -> Result<()> {
+        // With more connections, squid leaves some without an answer for seconds.
+        let rivals = if load.connections > 64 { Rivals::Without } else { Rivals::With };
+        self.rate(name, wanted, rivals, |contestant, field, seconds| {
+            load.put_on(contestant, field, seconds)
+        })
+    }
+
+    fn streams(&mut self, name: &str, streams: Streams) -> Result<()> {
+        // squid speaks no HTTP/2 to its clients.
+        let wanted = Wanted::OfNoJail(0.35);
+        self.rate(name, wanted, Rivals::Without, |contestant, field, seconds| {
+            streams.put_on(contestant, field, seconds)
+        })
+    }
+
+    /// Requests per second, and what each takes of the proxy's CPU time.
+    fn rate(
+        &mut self,
+        name: &str,
+        wanted: Wanted,
+        rivals: Rivals,
+        put_on: impl Fn(Contestant, &Field, u32) -> Result<Answered>,
+    ) -> Result<()> {
         if !self.is_wanted(name) {
             return Ok(());
         }
         let mut row = Row::new(name, "requests/s", wanted);
         let mut cpu = Row::new("⤷ proxy CPU per request", "µs", Wanted::Open);
         for round in 0..self.args.rounds {
-            // Of more, squid leaves some without an answer for seconds.
-            let turn = if load.connections > 64 {
-                self.turn_without_squid(round)
-            } else {
-                self.turn(round)
-            };
-            for contestant in turn {
-                let answered = load.put_on(contestant, &self.field, self.args.seconds)?;
-                row.add(contestant, answered.per_second);
-                if let Some(usage) = answered.usage {
-                    cpu.add(contestant, usage.cpu_seconds * 1e6 / answered.answers);
-                }
-            }
-        }
-        self.finish(row);
-        self.finish(cpu);
-        Ok(())
-    }
-
-    /// squid speaks no HTTP/2 to its clients.
-    fn streams(&mut self, name: &str, streams: Streams) -> Result<()> {
-        if !self.is_wanted(name) {
-            return Ok(());
-        }
-        let mut row = Row::new(name, "requests/s", Wanted::OfNoJail(0.35));
-        let mut cpu = Row::new("⤷ proxy CPU per request", "µs", Wanted::Open);
-        for round in 0..self.args.rounds {
-            for contestant in self.turn_without_squid(round) {
-                let answered = streams.put_on(contestant, &self.field, self.args.seconds)?;
+            for contestant in self.turn(round, rivals) {
+                let answered = put_on(contestant, &self.field, self.args.seconds)?;
                 row.add(contestant, answered.per_second);
                 if let Some(usage) = answered.usage {
                     cpu.add(contestant, usage.cpu_seconds * 1e6 / answered.answers);
@@ -199,7 +200,7 @@ impl Suite<'_> {
         }
         let mut row = Row::new(NAME, "ms", Wanted::AboveNoJail(3.0));
         for round in 0..self.args.rounds {
-            for contestant in self.turn_without_squid(round) {
+            for contestant in self.turn(round, Rivals::Without) {
                 let seconds = self.args.seconds;
                 row.add(contestant, streams::p99(contestant, &self.field, top / 2.0, seconds)?);
             }
@@ -217,9 +218,8 @@ impl Suite<'_> {
         let mut peak = Row::new("⤷ proxy peak memory", "MB", Wanted::AtMost(25.0));
         for round in 0..self.args.rounds {
             // squid intercepts the ports of HTTP alone.
-            let turn =
-                if scheme == OPAQUE { self.turn_without_squid(round) } else { self.turn(round) };
-            for contestant in turn {
+            let rivals = if scheme == OPAQUE { Rivals::Without } else { Rivals::With };
+            for contestant in self.turn(round, rivals) {
                 let transferred = way.take(contestant, &self.field, scheme)?;
                 row.add(contestant, transferred.megabytes_per_second);
                 if let Some(usage) = transferred.usage {
@@ -252,16 +252,12 @@ impl Suite<'_> {
         Ok(())
     }
 
-    fn turn_without_squid(&self, round: u32) -> Vec<Contestant> {
-        let turn = self.turn(round).into_iter();
-        turn.filter(|contestant| *contestant != Contestant::Squid).collect()
-    }
-
     /// Who is measured in which order: every round begins with another one.
-    fn turn(&self, round: u32) -> Vec<Contestant> {
+    fn turn(&self, round: u32, rivals: Rivals) -> Vec<Contestant> {
         let mut order = self.args.contestants.clone();
         let first = round as usize % order.len().max(1);
         order.rotate_left(first);
+        order.retain(|contestant| rivals == Rivals::With || *contestant != Contestant::Squid);
         order
     }
 
