@@ -83,11 +83,11 @@ impl<B> Pool<B> {
     }
 }
 
-/// Waits until a connection on which nothing is under way takes another request: the end of the last
-/// exchange may not have been noticed yet.
+/// Waits until a connection on which nothing is under way takes another request.
 ///
-/// One that never does (by the way hyper waits for its socket, it may not notice the end of a request
-/// that gets out behind its answer) is not worth keeping.
+/// One may never do: if the answer is read while the end of the request still waits for room in the
+/// socket, hyper (1.12) doesn't ask for the next request when that end is out, and nothing makes it
+/// look again before the origin closes the connection.
 async fn becomes_ready<B>(sender: &mut SendRequest<B>) -> bool {
     timeout(NOTICE, sender.ready()).await.is_ok_and(|ready| ready.is_ok())
 }
@@ -142,5 +142,81 @@ impl<B: 'static> Lease<B> {
             }
             lease => lease.finish(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, pin::Pin, task};
+
+    use bytes::Bytes;
+    use http::Request;
+    use http_body::{Body, Frame};
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixStream,
+        sync::mpsc::{UnboundedReceiver, unbounded_channel},
+        task::LocalSet,
+    };
+
+    use super::*;
+    use crate::policy::Host;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A body that comes piece by piece.
+    struct Pieces(UnboundedReceiver<Bytes>);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut task::Context<'_>,
+        ) -> task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.poll_recv(cx).map(|piece| piece.map(Frame::data).map(Ok))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_gets_ready_holds_up_no_request() {
+        LocalSet::new().run_until(holds_up_no_request()).await;
+    }
+
+    async fn holds_up_no_request() {
+        let (near, mut origin) = UnixStream::pair().unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        spawn_local(connection);
+        let (pieces, body) = unbounded_channel();
+        let request = Request::put("/").header("host", "a.test").body(Pieces(body)).unwrap();
+        let answer = spawn_local(async move {
+            let response = sender.send_request(request).await.unwrap();
+            (response, sender)
+        });
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            origin.read_buf(&mut head).await.unwrap();
+        }
+        // The end of the request waits for room while the answer is read.
+        let body = Bytes::from(vec![b'x'; 400_000]);
+        pieces.send(body).unwrap();
+        drop(pieces);
+        origin.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        let (response, sender) = answer.await.unwrap();
+        assert_eq!(response.status(), 204);
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"\r\n0\r\n\r\n") {
+            origin.read_buf(&mut rest).await.unwrap();
+        }
+
+        let pool = Rc::new(Pool::new());
+        let authority = Authority::new(Host::parse("a.test").unwrap(), 80);
+        let place = Origin { scheme: Scheme::Http, authority };
+        Lease::of_connection(Rc::clone(&pool), place.clone(), sender).finish_when_ready();
+        let taken = timeout(PATIENCE, pool.take(&place)).await;
+        assert!(taken.expect("the next request waits").is_none_or(|sender| sender.is_ready()));
     }
 }
