@@ -166,6 +166,18 @@ impl<'lab> Invocation<'lab> {
     /// # Panics
     /// When it can't be started.
     pub fn start<S: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = S>) -> Running {
+        self.start_on([Stdio::piped(), Stdio::piped(), Stdio::piped()], command)
+    }
+
+    /// Starts a command with these standard streams.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start_on<S: AsRef<OsStr>>(
+        &self,
+        streams: [Stdio; 3],
+        command: impl IntoIterator<Item = S>,
+    ) -> Running {
         let log = (self.place == Place::Jail).then(|| self.lab.new_log());
         let mut line: Vec<OsString> = vec![self.lab.probe().into(), self.entry.into()];
         line.extend([self.cgroup.clone().into_os_string(), "--".into()]);
@@ -188,7 +200,8 @@ impl<'lab> Invocation<'lab> {
             let (program, arguments) = line.split_first().expect("it begins with the probe");
             let mut command = Command::new(program);
             command.args(arguments).env_clear().envs(environment).current_dir(folder);
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+            let [stdin, stdout, stderr] = streams;
+            command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()
         });
         Running::new(child.expect("the probe can be run"), log)
     }

@@ -41,10 +41,10 @@ pub struct Finished {
 }
 
 impl Running {
-    /// Takes charge of a child whose three standard streams are pipes.
+    /// Takes charge of a child. What it writes is kept where it writes to a pipe.
     pub(crate) fn new(mut child: Child, log: Option<PathBuf>) -> Self {
-        let stdout = Output::of(child.stdout.take().expect("it was asked for"));
-        let stderr = Output::of(child.stderr.take().expect("it was asked for"));
+        let stdout = child.stdout.take().map_or_else(Output::none, Output::of);
+        let stderr = child.stderr.take().map_or_else(Output::none, Output::of);
         Self { stdin: child.stdin.take(), child, stdout, stderr, log }
     }
 
@@ -203,6 +203,10 @@ struct Collected {
 }
 
 impl Output {
+    fn none() -> Self {
+        Self::of(std::io::empty())
+    }
+
     fn of(pipe: impl Read + Send + 'static) -> Self {
         let this = Self::default();
         let sink = this.clone();

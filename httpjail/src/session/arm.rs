@@ -18,6 +18,7 @@ use super::{
     log::{self, Log, Owner},
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
+    relay::Relay,
     run_dir::RunDir,
     servers::Servers,
     supervise::{End, until_start},
@@ -32,7 +33,7 @@ use crate::{
         parent::Parent,
         probe,
         signals::Signals,
-        spawn::{self, Child, ENDING, HeldChild, SpawnPlan},
+        spawn::{self, Child, ENDING, HeldChild, Outer, SpawnPlan},
         user::{self, Identity},
     },
     cli::plan::RunPlan,
@@ -52,6 +53,7 @@ pub(super) struct Planned {
     plan: RunPlan,
     upstream: Options,
     sockets: Vec<PathBuf>,
+    streams: Vec<Outer>,
     identity: Option<Identity>,
     inherited: spawn::Signals,
     signals: Signals,
@@ -71,6 +73,7 @@ impl Planned {
         }
         enough_descriptors()?;
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
+        let streams = spawn::sockets()?;
         let identity = user::of_command(plan.user.as_deref())?;
         doors::tell_of_missing_guard(plan.lacking, probe::lacking())?;
         let sockets = doors::sockets(&plan.allow_unix)?;
@@ -81,7 +84,7 @@ impl Planned {
         let log = log.transpose()?;
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
-        Ok(Self { plan, upstream, sockets, identity, inherited, signals, hierarchy, log })
+        Ok(Self { plan, upstream, sockets, streams, identity, inherited, signals, hierarchy, log })
     }
 
     /// Puts the jail up. The proxy is forked first, then the command's init; both get ready while
@@ -115,8 +118,15 @@ impl Planned {
             workers: self.plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get),
             flows: parent.maps().flows(jail.id()).map_err(SessionError::Jail)?,
         };
-        let uid = proxy_role::uid(self.identity.as_ref().map(Identity::uid));
+        let [uid, relays] = proxy_role::uids(self.identity.as_ref().map(Identity::uid));
         let proxy = Proxy::start(role, uid, control).map_err(SessionError::Proxy)?;
+        let (relay, streams) = match self.streams.is_empty() {
+            true => (None, Vec::new()),
+            false => {
+                let started = Relay::start(self.streams, relays).map_err(SessionError::Relay)?;
+                (Some(started.0), started.1)
+            }
+        };
         let trust = ChildTrust::prepare(run_dir.path(), |name| std::env::var_os(name))?;
         let identity = self.identity.as_ref();
         let run_variables = trust.variables().iter().cloned();
@@ -136,6 +146,7 @@ impl Planned {
             signals: self.inherited,
             folders: &stores.folders,
             files: &stores.files,
+            streams: &streams,
             canary: &canary,
             sockets: &self.sockets,
             privileges: self.plan.privileges,
@@ -156,6 +167,7 @@ impl Planned {
             ],
             inherited: self.inherited,
             up: Up {
+                relay,
                 proxy,
                 jail,
                 inspect: Some(inspect),
@@ -205,19 +217,22 @@ impl Armed {
             up.close()?;
             return Ok(Released::Ended(end));
         }
-        Ok(Released::Runs(Box::new(Running { command: command.release()?, up })))
+        Ok(Released::Runs(Box::new(Running { command: command.release()?, inherited, up })))
     }
 }
 
 /// The command runs.
 pub(super) struct Running {
     command: Child,
+    /// The signals that the command started with.
+    inherited: spawn::Signals,
     up: Up,
 }
 
 /// What stands around the command. Fields are dropped in order: the run's folder, whose lock
 /// tells other runs that this one lives, goes last.
 struct Up {
+    relay: Option<Relay>,
     proxy: Proxy,
     jail: Jail,
     inspect: Option<Channel>,
@@ -271,13 +286,21 @@ impl Running {
         self.up.hierarchy.of_process(pid).is_some_and(|cgroup| cgroup.starts_with(jail))
     }
 
-    /// Ends what is left in the jail, lets the proxy write its last records, and removes all.
+    /// Ends what is left in the jail, lets the proxy write its last records, and removes all. What the
+    /// command wrote to sockets is delivered, until `deadline` or a signal that would have ended the
+    /// command.
     ///
     /// # Errors
     ///
     /// When something resists; it is left without network, to the next sweep.
-    pub(super) fn close(self) -> Result<(), SessionError> {
-        self.up.close()
+    pub(super) fn close(mut self, deadline: Option<Instant>) -> Result<(), SessionError> {
+        let (relay, signals) = (self.up.relay.take(), self.up.signals.try_clone());
+        let closed = self.up.close();
+        if let Some(relay) = relay {
+            let is_fatal = |signal| ENDING.contains(&signal) && !self.inherited.ignores(signal);
+            relay.finish(&signals.map_err(SessionError::Wait)?, &is_fatal, deadline);
+        }
+        closed
     }
 }
 

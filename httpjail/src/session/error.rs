@@ -97,6 +97,9 @@ pub enum SessionError {
     /// The proxy role could not be started, or ended before it was ready.
     #[error("start the proxy")]
     Proxy(#[source] io::Error),
+    /// The role that carries standard streams.
+    #[error("carry the standard streams that are sockets")]
+    Relay(#[source] io::Error),
     /// The CA bundle.
     #[error("prepare the certificates for the command")]
     Trust(#[from] TrustError),
@@ -162,6 +165,10 @@ impl SessionError {
             ) if source.kind() == io::ErrorKind::PermissionDenied => {
                 "the command's namespaces and mounts need CAP_SYS_ADMIN, which containers \
                                 mostly lack, and no profile that forbids mounts"
+            }
+            Self::Spawn(SpawnError::Descriptor { .. }) => {
+                "standard streams can be files, pipes, terminals, and sockets that are connected \
+                                streams; put a pipe between: … | httpjail … | …"
             }
             Self::Spawn(SpawnError::Open { .. }) => {
                 "nothing was run. lo must be up, and no firewall rule may hold up what goes over \

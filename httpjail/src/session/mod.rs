@@ -6,6 +6,7 @@
 
 mod arm;
 mod canary;
+mod carry;
 mod control;
 mod doors;
 mod error;
@@ -15,6 +16,7 @@ mod pem_file;
 mod proxy_process;
 mod proxy_role;
 mod reap;
+mod relay;
 mod run;
 mod run_dir;
 mod servers;

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
+    process::{WaitId, WaitIdOptions, waitid},
 };
 
 use super::{
@@ -28,7 +28,6 @@ const END: Duration = Duration::from_secs(10);
 pub(super) struct Proxy {
     role: Role,
     control: Channel,
-    reaped: bool,
 }
 
 impl Proxy {
@@ -40,7 +39,7 @@ impl Proxy {
     pub(super) fn start(role: ProxyRole, uid: u32, control: Channel) -> io::Result<Self> {
         let plan = RolePlan { name: c"httpjail-proxy", uid: Some(uid), keep: role.descriptors() };
         let forked = role::fork(&plan, move || role.main())?;
-        Ok(Self { role: forked, control, reaped: false })
+        Ok(Self { role: forked, control })
     }
 
     /// Waits for the proxy's report that it serves.
@@ -64,7 +63,7 @@ impl Proxy {
     }
 
     /// Waits until it has done so, and reaps it. One that doesn't is killed.
-    pub(super) fn stop(mut self) {
+    pub(super) fn stop(self) {
         // Its end reads as an answer, too.
         if !matches!(wait_for(self.control.as_fd(), HEARING), Ok(true)) {
             return tracing::error!("the proxy doesn't answer and was killed; records may be lost");
@@ -86,12 +85,10 @@ impl Proxy {
         matches!(waitid(WaitId::PidFd(self.role.pidfd.as_fd()), stopped), Ok(Some(_)))
     }
 
-    fn reap(&mut self) {
-        self.reaped = true;
-        match waitid(WaitId::PidFd(self.role.pidfd.as_fd()), WaitIdOptions::EXITED) {
-            Ok(Some(status)) if status.exit_status() == Some(0) => {}
-            Ok(status) => tracing::error!(?status, "the proxy ended badly; records may be lost"),
-            Err(error) => tracing::debug!(%error, "the proxy could not be reaped"),
+    fn reap(&self) {
+        let status = self.role.reap();
+        if status != Some(0) {
+            tracing::error!(?status, "the proxy ended badly; records may be lost");
         }
     }
 }
@@ -104,11 +101,7 @@ impl AsFd for Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if self.reaped {
-            return;
-        }
-        let _ = pidfd_send_signal(&self.role.pidfd, Signal::KILL);
-        let _ = waitid(WaitId::PidFd(self.role.pidfd.as_fd()), WaitIdOptions::EXITED);
+        self.role.kill();
     }
 }
 

@@ -202,9 +202,14 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// A user id that nobody else has: neither the jailed user nor, as far as can be, the proxies of
-/// other jails, which must not signal or trace each other.
-pub(super) fn uid(jailed: Option<u32>) -> u32 {
-    let own = UID_FIRST + std::process::id() % UID_COUNT;
-    if jailed == Some(own) { UID_FIRST + (own - UID_FIRST + 1) % UID_COUNT } else { own }
+/// User ids for proxy and relay that nobody else has: neither the jailed user nor, as far as can be,
+/// the roles of other jails, which must not signal or trace each other.
+pub(super) fn uids(jailed: Option<u32>) -> [u32; 2] {
+    let pair = std::process::id() % (UID_COUNT / 2);
+    let uids = |pair| [UID_FIRST + 2 * pair, UID_FIRST + 2 * pair + 1];
+    let own = uids(pair);
+    match jailed {
+        Some(jailed) if own.contains(&jailed) => uids((pair + 1) % (UID_COUNT / 2)),
+        _ => own,
+    }
 }

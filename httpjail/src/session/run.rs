@@ -1,14 +1,17 @@
 //! The typestates of a run; each step consumes the last, and dropping one undoes it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     SessionError,
     arm::{Planned, Released, Running},
     reap,
-    supervise::{End, Watch},
+    supervise::{End, Watch, earliest},
 };
 use crate::cli::plan::RunPlan;
+
+/// How long the last output of a command that had to be ended may take.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How the command ended, for the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +51,28 @@ fn sweep(running: &Running) {
 
 /// Waits for the command, then takes the jail down, whatever the wait said.
 fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, SessionError> {
-    let ended = wait(&mut running, deadline);
+    let inspect = running.take_inspect();
+    let in_jail = |pid| running.holds(pid);
+    let mut watch = Watch {
+        signals: running.signals(),
+        command: running.command(),
+        proxy: running.proxy(),
+        inspect,
+        in_jail: &in_jail,
+        deadline,
+        grace: None,
+    };
+    let ended = watch.until_end();
+    let delivered = match ended {
+        Ok(End::Exited(_) | End::Signalled(_)) => earliest(deadline, watch.grace),
+        // It had no time left.
+        Ok(End::TimedOut | End::Overstayed(_) | End::ProxyDied) | Err(_) => {
+            Some(Instant::now() + MOMENT)
+        }
+    };
     sweep(&running);
-    running.close()?;
-    outcome(ended?)
+    running.close(delivered)?;
+    outcome(ended.map_err(SessionError::Wait)?)
 }
 
 fn outcome(end: End) -> Result<Outcome, SessionError> {
@@ -62,18 +83,4 @@ fn outcome(end: End) -> Result<Outcome, SessionError> {
         End::TimedOut => Ok(Outcome::TimedOut),
         End::ProxyDied => Err(SessionError::ProxyDied),
     }
-}
-
-fn wait(running: &mut Running, deadline: Option<Instant>) -> Result<End, SessionError> {
-    let inspect = running.take_inspect();
-    let in_jail = |pid| running.holds(pid);
-    let watch = Watch {
-        signals: running.signals(),
-        command: running.command(),
-        proxy: running.proxy(),
-        inspect,
-        in_jail: &in_jail,
-        deadline,
-    };
-    watch.until_end().map_err(SessionError::Wait)
 }

@@ -70,6 +70,8 @@ pub(super) struct Watch<'a> {
     pub(super) in_jail: &'a dyn Fn(u32) -> bool,
     /// When the command must have ended.
     pub(super) deadline: Option<Instant>,
+    /// The same, set once it is told to end.
+    pub(super) grace: Option<Instant>,
 }
 
 impl Watch<'_> {
@@ -78,7 +80,7 @@ impl Watch<'_> {
     /// # Errors
     ///
     /// When the wait itself fails; the caller ends the jail then.
-    pub(super) fn until_end(mut self) -> io::Result<End> {
+    pub(super) fn until_end(&mut self) -> io::Result<End> {
         let mut told: Option<(i32, Instant)> = None;
         loop {
             let limit = earliest(self.deadline, told.map(|(_, grace)| grace));
@@ -96,7 +98,9 @@ impl Watch<'_> {
                         forward(self.command, caught.signal);
                     }
                     if matches!(caught.signal, libc::SIGTERM | libc::SIGHUP) {
-                        told.get_or_insert((caught.signal, Instant::now() + GRACE));
+                        let (_, grace) =
+                            told.get_or_insert((caught.signal, Instant::now() + GRACE));
+                        self.grace = Some(*grace);
                     }
                 }
             }
@@ -181,6 +185,33 @@ pub(super) fn until_start(
     }
 }
 
+/// Waits until `fd` is readable. `false`: a fatal signal or the deadline came first.
+pub(super) fn until_readable(
+    fd: BorrowedFd<'_>,
+    signals: &Signals,
+    is_fatal: &dyn Fn(i32) -> bool,
+    deadline: Option<Instant>,
+) -> io::Result<bool> {
+    loop {
+        let mut fds = [
+            PollFd::from_borrowed_fd(fd, PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
+        wait(&mut fds, deadline)?;
+        if !fds[0].revents().is_empty() {
+            return Ok(true);
+        }
+        while let Some(caught) = signals.next()? {
+            if is_fatal(caught.signal) {
+                return Ok(false);
+            }
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(false);
+        }
+    }
+}
+
 /// Waits a moment for the command's start. Init's word for it comes after the start itself: what is
 /// signalled in between is for the command.
 fn is_about_to_start(command: &HeldChild) -> io::Result<bool> {
@@ -219,7 +250,7 @@ fn forward(command: &dyn Command, signal: i32) {
     }
 }
 
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+pub(super) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, other) => one.or(other),
@@ -280,13 +311,14 @@ mod tests {
     fn end(command: &Running, proxy: &Running, deadline: Option<Instant>) -> End {
         let signals = Signals::block().unwrap();
         let in_jail = |_| false;
-        let watch = Watch {
+        let mut watch = Watch {
             signals: &signals,
             command,
             proxy: proxy.1.as_fd(),
             inspect: None,
             in_jail: &in_jail,
             deadline,
+            grace: None,
         };
         watch.until_end().unwrap()
     }

@@ -6,11 +6,13 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     panic::{self, AssertUnwindSafe},
 };
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 
 /// What a role keeps of the process that it is forked from.
 #[derive(Debug)]
@@ -28,6 +30,25 @@ pub(crate) struct RolePlan {
 pub(crate) struct Role {
     /// Readable once it has ended.
     pub(crate) pidfd: OwnedFd,
+}
+
+impl Role {
+    /// Waits for its end, and gives its exit status; none if a signal ended it, or if somebody has
+    /// waited for it already.
+    pub(crate) fn reap(&self) -> Option<i32> {
+        let ended = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+        ended
+            .inspect_err(|error| tracing::debug!(%error, "a role was not reaped"))
+            .ok()??
+            .exit_status()
+    }
+
+    /// Ends it, if it hasn't ended, and reaps it, if nobody has.
+    pub(crate) fn kill(&self) {
+        if pidfd_send_signal(&self.pidfd, Signal::KILL).is_ok() {
+            self.reap();
+        }
+    }
 }
 
 /// Forks `main` off as a role of its own. `main`'s result is its exit status; in the caller it is

@@ -67,6 +67,15 @@ impl Signals {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// The same signals, at a descriptor of its own.
+    ///
+    /// # Errors
+    ///
+    /// What `fcntl(2)` says.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
     /// The next signal that waits, if any. Never blocks.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub(crate) enum ConfineError {
     #[error("confine the proxy to reading")]
     Files(#[from] landlock::RulesetError),
     /// seccomp refused the filter.
-    #[error("confine the proxy's system calls")]
+    #[error("confine the system calls")]
     Syscalls(#[from] seccompiler::Error),
     /// The filter isn't one.
     #[error("compile the filter of system calls")]
@@ -42,6 +42,16 @@ pub(crate) fn confine(also: &[PathBuf]) -> Result<Extent, ConfineError> {
         RulesetStatus::PartiallyEnforced => Extent::OldLandlock,
         RulesetStatus::NotEnforced => Extent::NoLandlock,
     })
+}
+
+/// Confines the calling thread to moving bytes between descriptors that it has: it can't open, make,
+/// connect or signal anything.
+///
+/// # Errors
+///
+/// When the kernel refuses; the caller must end then.
+pub(crate) fn confine_to_streams() -> Result<(), ConfineError> {
+    syscalls::restrict_to_streams()
 }
 
 /// How much of the confinement the kernel gives.

@@ -44,6 +44,8 @@ pub(super) struct Orders<'a> {
     pub(super) report: RawFd,
     /// Write end: a byte when all is ready, then how the command ended.
     pub(super) status: RawFd,
+    /// What goes to which of the descriptors 0 to 2.
+    pub(super) streams: &'a [(RawFd, RawFd)],
 }
 
 impl Orders<'_> {
@@ -126,6 +128,10 @@ impl Orders<'_> {
             // places they go to, so none overwrites another.
             let moved = unsafe { libc::dup3(from, to, libc::O_CLOEXEC) };
             check(Step::CloseDescriptors, moved.into())?;
+        }
+        for &(from, to) in self.streams {
+            // SAFETY: as above.
+            check(Step::CloseDescriptors, unsafe { libc::dup2(from, to) }.into())?;
         }
         let first = STATUS as libc::c_uint + 1;
         // SAFETY: close_range touches no memory, and nothing uses what it closes.

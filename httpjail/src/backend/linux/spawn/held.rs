@@ -4,7 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::process::ExitStatusExt,
     },
     path::PathBuf,
@@ -27,7 +27,7 @@ use super::{
     image::Image,
     init,
     signals::{AllBlocked, Signals},
-    stdio,
+    stdio::{self, Replacement},
 };
 use crate::backend::linux::user::Identity;
 
@@ -53,6 +53,8 @@ pub struct SpawnPlan<'a> {
     pub folders: &'a [(PathBuf, PathBuf)],
     /// Files that it sees in the place of others.
     pub files: &'a [(PathBuf, PathBuf)],
+    /// What it has in the place of standard streams that are sockets.
+    pub streams: &'a [Replacement],
     /// What init tries before the command runs.
     pub canary: &'a Canary,
     /// Unix sockets, and folders of such, that stay within its reach. Canonical paths.
@@ -99,7 +101,7 @@ pub struct Child {
 ///
 /// When the plan can't be carried out as it is; nothing is left then.
 pub fn spawn(plan: SpawnPlan<'_>) -> Result<Unready<'_>, SpawnError> {
-    stdio::check()?;
+    stdio::check(plan.streams)?;
     Ok(Unready { plan, child: spawn_by(plan, clone_into)? })
 }
 
@@ -115,6 +117,8 @@ pub(super) fn spawn_by(
     let gate_reader = moved_up(gate_reader.into())?;
     let report_writer = moved_up(report_writer.into())?;
     let status_writer = moved_up(status_writer.into())?;
+    let streams = moved_up_streams(plan.streams)?;
+    let places: Vec<_> = streams.iter().map(|(from, to)| (from.as_raw_fd(), *to)).collect();
     let guards = Guards::plan(&plan)?;
     let mut canary = Attempts::plan(plan.canary)?;
     let mut stack = vec![0; init::STACK];
@@ -133,6 +137,7 @@ pub(super) fn spawn_by(
         gate: gate_reader.as_raw_fd(),
         report: report_writer.as_raw_fd(),
         status: status_writer.as_raw_fd(),
+        streams: &places,
     };
     let blocked = AllBlocked::new();
     // SAFETY: the child goes straight to its orders, which are async-signal-safe and don't
@@ -331,4 +336,14 @@ impl Drop for Child {
 /// The same descriptor, out of the way of the child's own.
 fn moved_up(fd: OwnedFd) -> Result<OwnedFd, SpawnError> {
     fcntl_dupfd_cloexec(&fd, FIRST_FREE).map_err(|error| SpawnError::Pipe(error.into()))
+}
+
+/// What goes to which of the descriptors 0 to 2, out of their way.
+fn moved_up_streams(streams: &[Replacement]) -> Result<Vec<(OwnedFd, RawFd)>, SpawnError> {
+    let each = streams.iter().flat_map(|it| it.numbers.iter().map(move |&number| (&it.by, number)));
+    each.map(|(by, number)| match fcntl_dupfd_cloexec(by, FIRST_FREE) {
+        Ok(moved) => Ok((moved, number)),
+        Err(error) => Err(SpawnError::Pipe(error.into())),
+    })
+    .collect()
 }

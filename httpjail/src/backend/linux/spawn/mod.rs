@@ -38,6 +38,7 @@ pub use held::{Child, HeldChild, SpawnPlan, Unready, spawn};
 pub(crate) use init::ENDING;
 pub(crate) use landlock::is_there as has_landlock;
 pub use signals::Signals;
+pub use stdio::{Outer, Replacement, sockets};
 
 #[cfg(test)]
 mod tests;

@@ -55,6 +55,7 @@ impl Fixture {
             signals: Signals::capture(),
             folders: &[],
             files: &[],
+            streams: &[],
             canary: &self.canary,
             sockets: &[],
             privileges: Privileges::Refused,
