@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 
 use httpjail_tests::{Invocation, Lab};
 
+/// Stands for what the call before has returned: a descriptor, for example.
+const RETURNED: i64 = i64::MIN;
+
 /// Does calls of the form `NAME NUMBER ARGUMENT…` and prints each one's name and error.
 const CALLER: &str = r#"
 import ctypes, errno, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
+done = -1
 for line in sys.stdin:
     name, *numbers = line.split()
-    done = libc.syscall(*(ctypes.c_long(int(number)) for number in numbers))
+    numbers = (done if number == "returned" else int(number) for number in numbers)
+    done = libc.syscall(*(ctypes.c_long(number) for number in numbers))
     print(name, "done" if done >= 0 else errno.errorcode[ctypes.get_errno()])
 "#;
 
@@ -18,7 +23,11 @@ for line in sys.stdin:
 fn call(place: &Invocation<'_>, calls: &[(&str, Vec<i64>)]) -> BTreeMap<String, String> {
     let mut caller = place.start(["python3", "-c", CALLER]);
     for (name, numbers) in calls {
-        let numbers: Vec<_> = numbers.iter().map(i64::to_string).collect();
+        let word = |number: &i64| match *number {
+            RETURNED => "returned".to_owned(),
+            number => number.to_string(),
+        };
+        let numbers: Vec<_> = numbers.iter().map(word).collect();
         caller.write(&format!("{name} {}\n", numbers.join(" ")));
     }
     let called = caller.finish().exits(0);
@@ -107,9 +116,8 @@ fn cannot_take_over_a_process_outside() {
     const SEIZE: i64 = 0x4206;
     let calls = [
         ("kill", vec![libc::SYS_kill, pid, 0]),
-        // The descriptor that it makes is the first free one.
         ("pidfd_open", vec![libc::SYS_pidfd_open, pid, 0]),
-        ("pidfd_getfd", vec![libc::SYS_pidfd_getfd, 3, 0, 0]),
+        ("pidfd_getfd", vec![libc::SYS_pidfd_getfd, RETURNED, 0, 0]),
         ("ptrace", vec![libc::SYS_ptrace, SEIZE, pid, 0, 0]),
     ];
     for (name, error) in call(&lab.outside().as_user(), &calls) {
