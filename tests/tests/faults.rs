@@ -108,14 +108,39 @@ fn serves_again_when_descriptors_are_free_again() {
 #[test]
 fn says_that_the_limit_of_open_files_is_too_low() {
     let lab = Lab::new();
-    for limit in [6, 16, 24, 63] {
+    for (limit, workers) in [(6, 1), (16, 1), (24, 1), (63, 1), (64, 20), (100, 60)] {
         let starter = format!("ulimit -n {limit}; exec \"$@\"");
-        let few = started_by(&lab, &starter, &[], "echo ran").exits(125);
+        let options = ["--workers", &workers.to_string()];
+        let few = started_by(&lab, &starter, &options, "echo ran").exits(125);
         assert_eq!(few.stdout, "");
-        let told = format!("failed to put up a jail with the limit of {limit} open files");
-        assert!(few.stderr.contains(&told), "{}", few.stderr);
+        let told = format!(
+            "httpjail: failed to put up a jail with the limit of {limit} open files, and {workers} workers"
+        );
+        assert!(few.stderr.starts_with(&told), "{}", few.stderr);
         assert!(few.stderr.contains("hint: allow more: ulimit -n"), "{}", few.stderr);
     }
+    // As many workers as a limit is enough for.
+    for (limit, workers) in [(64, 4), (112, 20)] {
+        let starter = format!("ulimit -n {limit}; exec \"$@\"");
+        let options = ["--workers", &workers.to_string()];
+        let enough = started_by(&lab, &starter, &options, "echo ran").exits(0);
+        assert_eq!((&*enough.stdout, &*enough.stderr), ("ran\n", ""));
+    }
+    lab.assert_clean();
+}
+
+/// The first one is the proxy's own; that no connection arrives there is no news.
+#[test]
+fn a_proxy_that_cannot_start_is_told_as_such() {
+    let lab = Lab::new();
+    // Root is held to no number of processes, the proxy's user is.
+    let options = ["--workers", "20"];
+    let few = started_by(&lab, r#"exec prlimit --nproc=10 "$@""#, &options, "echo ran").exits(125);
+    assert_eq!(few.stdout, "");
+    assert!(few.stderr.contains("ERROR the proxy failed"), "{}", few.stderr);
+    let told = "httpjail: failed to start the proxy: it ended before it served";
+    assert!(few.stderr.contains(told), "{}", few.stderr);
+    assert!(!few.stderr.contains("failed to shut the jail"), "{}", few.stderr);
     lab.assert_clean();
 }
 

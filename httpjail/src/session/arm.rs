@@ -33,7 +33,7 @@ use crate::{
         parent::Parent,
         probe,
         signals::Signals,
-        spawn::{self, Child, ENDING, HeldChild, Outer, SpawnPlan},
+        spawn::{self, Child, ENDING, HeldChild, Outer, SpawnError, SpawnPlan},
         user::{self, Identity},
     },
     cli::plan::RunPlan,
@@ -45,12 +45,16 @@ use crate::{
 /// How long the proxy may take until it reports: a key and a certificate.
 const PROXY_START: Duration = Duration::from_secs(10);
 
-/// The lowest limit of open files that a start gets along with.
+/// The lowest limit of open files that a start gets along with, with up to [`FEW_WORKERS`].
 const FEWEST_DESCRIPTORS: u64 = 64;
+const FEW_WORKERS: usize = 4;
+/// Those of a worker's runtime.
+const DESCRIPTORS_PER_WORKER: usize = 3;
 
 /// The plan is sound on this machine; nothing has been made.
 pub(super) struct Planned {
     plan: RunPlan,
+    workers: usize,
     upstream: Options,
     sockets: Vec<PathBuf>,
     streams: Vec<Outer>,
@@ -71,7 +75,8 @@ impl Planned {
         if !rustix::process::geteuid().is_root() {
             return Err(SessionError::NotRoot);
         }
-        enough_descriptors()?;
+        let workers = plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get);
+        enough_descriptors(workers)?;
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let streams = spawn::sockets()?;
         let identity = user::of_command(plan.user.as_deref())?;
@@ -84,7 +89,18 @@ impl Planned {
         let log = log.transpose()?;
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
-        Ok(Self { plan, upstream, sockets, streams, identity, inherited, signals, hierarchy, log })
+        Ok(Self {
+            plan,
+            workers,
+            upstream,
+            sockets,
+            streams,
+            identity,
+            inherited,
+            signals,
+            hierarchy,
+            log,
+        })
     }
 
     /// Puts the jail up. The proxy is forked first, then the command's init; both get ready while
@@ -115,7 +131,7 @@ impl Planned {
             rules: self.plan.rules,
             upstream: self.upstream,
             openings: self.plan.openings,
-            workers: self.plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get),
+            workers: self.workers,
             flows: parent.maps().flows(jail.id()).map_err(SessionError::Jail)?,
         };
         let [uid, relays] = proxy_role::uids(self.identity.as_ref().map(Identity::uid));
@@ -217,7 +233,12 @@ impl Armed {
             up.close()?;
             return Ok(Released::Ended(end));
         }
-        Ok(Released::Runs(Box::new(Running { command: command.release()?, inherited, up })))
+        let command = command.release().map_err(|error| match error {
+            // Without a proxy no connection arrives there.
+            SpawnError::Open { .. } if up.proxy.has_ended() => SessionError::ProxyEnded,
+            error => error.into(),
+        })?;
+        Ok(Released::Runs(Box::new(Running { command, inherited, up })))
     }
 }
 
@@ -304,10 +325,15 @@ impl Running {
     }
 }
 
-/// A run that is short of descriptors could not even take down what it put up.
-fn enough_descriptors() -> Result<(), SessionError> {
-    match getrlimit(Resource::Nofile).current {
-        Some(limit) if limit < FEWEST_DESCRIPTORS => Err(SessionError::Descriptors(limit)),
-        Some(_) | None => Ok(()),
+/// A run that is short of descriptors could not even take down what it put up, and the proxy, which
+/// raises its own limit, could not start its threads.
+fn enough_descriptors(workers: usize) -> Result<(), SessionError> {
+    let limit = getrlimit(Resource::Nofile);
+    let more = workers.saturating_sub(FEW_WORKERS).saturating_mul(DESCRIPTORS_PER_WORKER);
+    let fewest = FEWEST_DESCRIPTORS.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+    let short = |limit: Option<u64>, fewest| limit.filter(|limit| *limit < fewest);
+    match short(limit.current, FEWEST_DESCRIPTORS).or_else(|| short(limit.maximum, fewest)) {
+        Some(limit) => Err(SessionError::Descriptors { limit, workers }),
+        None => Ok(()),
     }
 }

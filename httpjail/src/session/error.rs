@@ -23,8 +23,13 @@ pub enum SessionError {
     #[error("put up a jail: this needs root")]
     NotRoot,
     /// The limit of open files is too low from the start.
-    #[error("put up a jail with the limit of {0} open files")]
-    Descriptors(u64),
+    #[error("put up a jail with the limit of {limit} open files, and {workers} workers")]
+    Descriptors {
+        /// The limit.
+        limit: u64,
+        /// How many threads are to serve.
+        workers: usize,
+    },
     /// `/run/httpjail` can't be used.
     #[error("make the run's folder below /run/httpjail")]
     RunDir(#[source] io::Error),
@@ -100,6 +105,9 @@ pub enum SessionError {
     /// The role that carries standard streams.
     #[error("carry the standard streams that are sockets")]
     Relay(#[source] io::Error),
+    /// The proxy ended while the jail was tried.
+    #[error("start the proxy: it ended before it served; its own message is above")]
+    ProxyEnded,
     /// The CA bundle.
     #[error("prepare the certificates for the command")]
     Trust(#[from] TrustError),
@@ -147,7 +155,7 @@ impl SessionError {
             Self::NotRoot => {
                 "run it through sudo: sudo httpjail … (a mode without root is to come)"
             }
-            Self::Descriptors(_) => MORE_DESCRIPTORS,
+            Self::Descriptors { .. } => MORE_DESCRIPTORS,
             Self::RunDir(_) => "/run must be writable for root; is this a read-only container?",
             Self::Hierarchy(_) => {
                 "httpjail needs cgroup v2: mount -t cgroup2 cgroup2 /sys/fs/cgroup"

@@ -56,6 +56,11 @@ impl Proxy {
             .ok_or_else(|| io::Error::other("it ended before it served; its own message is above"))
     }
 
+    /// Whether it has ended, or is about to.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(wait_for(self.role.pidfd.as_fd(), HEARING), Ok(true))
+    }
+
     /// Tells it to write its last records and to end.
     pub(super) fn ask_to_stop(&self) {
         // It may be dead already; then there is nothing to wait for.
