@@ -237,6 +237,79 @@ fn has_session_folders_of_its_own() {
     lab.assert_clean();
 }
 
+/// The folder is the jail's own still, with nothing of the machine's but that.
+#[test]
+fn leaves_one_socket_of_a_session_folder() {
+    let lab = Lab::new();
+    make_session_folders(&lab);
+    let script = "cd $FOLDER; find . | sort | tr '\n' ' '; stat -c %u . below
+        echo ready; read line; python3 -c \"$CLIENT\" 1 ./below/bus ./late ./bus";
+    for uid in [0, USER_UID] {
+        let folder = format!("/run/user/{uid}");
+        let [inner, bus, late] =
+            ["below/bus", "bus", "late"].map(|name| format!("{folder}/{name}"));
+        let servers = [&inner, &bus].map(|path| serve(&by(lab.outside(), uid), path, "1"));
+        let all = ". ./below ./below/bus ./bus ./there ";
+        let kept = ". ./below ./below/bus ";
+        let jail = |open: &str| lab.jail().option("--allow-unix").option(open);
+        for (place, listed, answers) in [
+            (lab.outside(), all, ["hello", "hello", "hello"]),
+            (jail(&folder), all, ["hello", "hello", "hello"]),
+            (jail(&inner), kept, ["hello", "ENOENT", "ENOENT"]),
+            (
+                jail(&inner).option("--allow-unix").option(format!("{folder}/below")),
+                kept,
+                ["hello", "ENOENT", "ENOENT"],
+            ),
+            (jail("/run/user"), all, ["hello", "hello", "hello"]),
+        ] {
+            let mut running = by(place, uid).start(["sh", "-c", script]);
+            running.line("ready");
+            let later = serve(&by(lab.outside(), uid), &late, "1");
+            running.write("go\n");
+            let said = running.finish().exits(0).stdout;
+            let answers = answers.join("\n");
+            assert_eq!(said, format!("{listed}{uid}\n{uid}\nready\n{answers}\n"));
+            drop(later);
+            let away = late.clone();
+            lab.at_client(move || std::fs::remove_file(away)).expect("the server made it");
+        }
+        drop(servers);
+    }
+    lab.assert_clean();
+}
+
+/// An X server that is started while the jail is there, on a machine that never had one.
+#[test]
+fn covers_the_folder_of_displays_that_is_to_come() {
+    let lab = Lab::new();
+    let folder = lab.ca_file();
+    let folder = folder.parent().and_then(|folder| folder.to_str()).expect("UTF-8");
+    // A /tmp without that folder, and with the lab's.
+    let starter = format!(
+        "set -e
+        mount --bind {folder} /mnt; mount -t tmpfs -o mode=1777 lab /tmp; mkdir {folder}
+        mount --move /mnt {folder}; mkfifo ready go serving
+        \"$@\" & jail=$!
+        read line < ready; mkdir -p /tmp/.X11-unix
+        python3 -c \"$SERVER\" /tmp/.X11-unix/X7 1 > serving & server=$!
+        read line < serving; echo > go; wait $jail; kill $server"
+    );
+    let inside = "echo > ready; read line < go; python3 -c \"$CLIENT\" 1 /tmp/.X11-unix/X7";
+    let httpjail = httpjail_tests::programs::httpjail();
+    let httpjail = httpjail.to_str().expect("UTF-8");
+    for (jail, answer) in [(&[][..], "hello\n"), (&[httpjail, "--js", "true", "--"], "ENOENT\n")] {
+        let line = ["unshare", "--mount", "sh", "-c", &starter, "sh"].into_iter();
+        let line = line.chain(jail.iter().copied()).chain(["sh", "-c", inside]);
+        let place = lab.outside().env("CLIENT", CLIENT).env("SERVER", SERVER);
+        assert_eq!(place.run(line).stdout, answer);
+        for name in ["ready", "go", "serving"] {
+            std::fs::remove_file(lab.home().join(name)).expect("it was made");
+        }
+    }
+    lab.assert_clean();
+}
+
 /// The user logs in while the jail is there.
 #[test]
 fn covers_the_session_folder_that_is_to_come() {

@@ -3,12 +3,12 @@
 //!
 //! The parent plans ([`super::view`]), the child mounts. Nothing here allocates, locks or panics.
 
-use std::{ffi::CStr, ptr};
+use std::{ffi::CStr, os::fd::RawFd, ptr};
 
 use super::{
     child::check,
     error::{Failure, Step},
-    view::{PROC, View},
+    view::{Kept, PROC, Private, View},
 };
 
 /// What takes the place of what is masked.
@@ -45,9 +45,8 @@ impl View {
                 mount(None, part, None, flags)?;
             }
         }
-        for (folder, options) in &self.private {
-            let (kind, flags) = (Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV);
-            mounted(mount_with(kind, folder, kind, flags, Some(options)))?;
+        for private in &self.private {
+            private.make()?;
         }
         self.mask()?;
         self.enter_again()
@@ -74,6 +73,81 @@ impl View {
             mounted(masked.map_err(|failure| Failure { step: Step::Mask, ..failure }))?;
         }
         Ok(())
+    }
+}
+
+impl Private {
+    /// Covers the folder, and brings what is kept of it to where it was.
+    fn make(&self) -> Result<(), Failure> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        // The covered folder stays in reach by this descriptor.
+        // SAFETY: the path is NUL-terminated.
+        let covered = unsafe { libc::open(self.folder.as_ptr(), flags) };
+        if !mounted(check(Step::Mount, covered.into()))? {
+            return Ok(());
+        }
+        let (kind, flags) = (Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV);
+        let made = mount_with(kind, &self.folder, kind, flags, Some(&self.options))
+            .and_then(|()| self.kept.iter().try_for_each(|kept| kept.bring(covered)));
+        // SAFETY: it was opened above, and nothing uses it any more.
+        unsafe { libc::close(covered) };
+        made
+    }
+}
+
+impl Kept {
+    /// Mounts it in the new folder, out of the covered one.
+    fn bring(&self, covered: RawFd) -> Result<(), Failure> {
+        let flags = libc::OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint;
+        // SAFETY: the path is NUL-terminated.
+        let tree =
+            unsafe { libc::syscall(libc::SYS_open_tree, covered, self.within.as_ptr(), flags) };
+        if !mounted(check(Step::Mount, tree))? {
+            return Ok(());
+        }
+        let placed = self.make_place().and_then(|()| {
+            // SAFETY: the paths are NUL-terminated.
+            check(Step::Mount, unsafe {
+                libc::syscall(
+                    libc::SYS_move_mount,
+                    tree,
+                    c"".as_ptr(),
+                    libc::AT_FDCWD,
+                    self.path.as_ptr(),
+                    libc::MOVE_MOUNT_F_EMPTY_PATH,
+                )
+            })
+        });
+        // SAFETY: it was opened above, and nothing uses it any more.
+        unsafe { libc::close(tree as RawFd) };
+        placed
+    }
+
+    /// Makes the folders between, and something to mount on.
+    fn make_place(&self) -> Result<(), Failure> {
+        for parent in &self.parents {
+            // SAFETY: the path is NUL-terminated.
+            unsafe {
+                existing(libc::mkdir(parent.as_ptr(), 0o700))?;
+                let (user, group) = self.user;
+                check(Step::Mount, libc::lchown(parent.as_ptr(), user, group).into())?;
+            }
+        }
+        // SAFETY: the path is NUL-terminated.
+        unsafe {
+            existing(match self.is_folder {
+                true => libc::mkdir(self.path.as_ptr(), 0o700),
+                false => libc::mknod(self.path.as_ptr(), libc::S_IFREG | 0o600, 0),
+            })
+        }
+    }
+}
+
+/// Takes what is there for what was made.
+fn existing(result: libc::c_int) -> Result<(), Failure> {
+    match check(Step::Mount, result.into()) {
+        Err(Failure { errno: libc::EEXIST, .. }) => Ok(()),
+        made => made,
     }
 }
 

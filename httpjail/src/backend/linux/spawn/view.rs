@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeSet,
     ffi::{CStr, CString, OsStr, OsString},
-    fs, io,
+    fs::{self, Permissions},
+    io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
-        fs::FileTypeExt,
+        fs::{FileTypeExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -19,6 +20,8 @@ const SYS: &str = "/sys";
 pub(super) const PROC: &CStr = c"/proc";
 /// Where users' sessions have a folder each.
 const SESSIONS: &str = "/run/user";
+/// Where X servers have their sockets.
+const DISPLAYS: &str = "/tmp/.X11-unix";
 /// File systems whose files are settings of the kernel: cgroups above all.
 const SETTINGS: [&[u8]; 9] = [
     b"bpf",
@@ -69,13 +72,37 @@ pub(super) struct View {
     pub(super) read_only: Vec<CString>,
     /// Mounts that show the processes of another namespace, to be covered by the jail's own.
     pub(super) foreign_proc: Vec<CString>,
-    /// Folders to be empty ones of the jail's own, with the options of their tmpfs.
-    pub(super) private: Vec<(CString, CString)>,
+    /// Folders to be ones of the jail's own.
+    pub(super) private: Vec<Private>,
     /// Sockets and devices to put `/dev/null` on. One that is gone by then needs none.
     pub(super) masked: Vec<CString>,
     /// The working directory, and what covers it: a process that is in a folder sees nothing of what
     /// is mounted over it or above it.
     pub(super) working: Option<(CString, CString)>,
+}
+
+/// A folder that the jail has to itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Private {
+    pub(super) folder: CString,
+    /// The options of its tmpfs.
+    pub(super) options: CString,
+    /// What of the machine's own folder is in it nevertheless.
+    pub(super) kept: Vec<Kept>,
+}
+
+/// A socket, or a folder of such, that stays in view below a folder of the jail's own.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Where it is, from the folder on.
+    pub(super) within: CString,
+    /// The same as a whole path.
+    pub(super) path: CString,
+    /// The folders between, from the outermost on.
+    pub(super) parents: Vec<CString>,
+    pub(super) is_folder: bool,
+    /// Whose the folders between are.
+    pub(super) user: (u32, u32),
 }
 
 impl View {
@@ -90,11 +117,11 @@ impl View {
         let mounts = procfs::read("/proc/thread-self/mountinfo")?;
         let sockets = procfs::read("/proc/thread-self/net/unix")?;
         let is_hidden = |path: &Path| is_socket(path) && !is_open(path, open);
-        let is_private =
-            |path: &Path| is_folder(path) && !open.iter().any(|open| open.starts_with(path));
-        let private = private(user).into_iter().filter(|(path, _)| is_private(path));
+        make_place_for_displays();
+        let private = private(user).into_iter();
         let private = private.filter_map(|(path, options)| {
-            Some((c_paths([path]).pop()?, CString::new(options).ok()?))
+            let private = is_folder(&path) && !open.iter().any(|open| path.starts_with(open));
+            private.then(|| Private::plan(&path, options, open, user)).flatten()
         });
         let view = Self { private: private.collect(), ..Self::of(&mounts, &sockets, is_hidden) };
         // Its path even if it was removed, where getcwd(3) has none.
@@ -108,7 +135,7 @@ impl View {
 
     /// A working directory that is covered.
     fn covers(&self, working: &Path) -> Option<(CString, CString)> {
-        let private = self.private.iter().map(|(folder, _)| folder.as_c_str());
+        let private = self.private.iter().map(|private| private.folder.as_c_str());
         let mut covers =
             self.foreign_proc.iter().map(CString::as_c_str).chain(private).chain([PROC]);
         let is_above = |cover: &&CStr| working.starts_with(OsStr::from_bytes(cover.to_bytes()));
@@ -140,6 +167,52 @@ impl View {
     }
 }
 
+impl Private {
+    /// Keeps of `open` what is below `folder`.
+    fn plan(folder: &Path, options: String, open: &[PathBuf], user: (u32, u32)) -> Option<Self> {
+        let is_inner =
+            |path: &&PathBuf| !open.iter().any(|other| other != *path && path.starts_with(other));
+        let kept: BTreeSet<&PathBuf> =
+            open.iter().filter(|path| path.starts_with(folder)).filter(is_inner).collect();
+        let kept = kept.into_iter().filter_map(|path| Kept::plan(folder, path, user)).collect();
+        Some(Self {
+            folder: c_paths([folder.to_owned()]).pop()?,
+            options: CString::new(options).ok()?,
+            kept,
+        })
+    }
+}
+
+impl Kept {
+    fn plan(folder: &Path, path: &Path, user: (u32, u32)) -> Option<Self> {
+        let within = path.strip_prefix(folder).ok()?.to_owned();
+        let between = path.ancestors().skip(1).take_while(|above| *above != folder);
+        let mut parents = c_paths(between.map(Path::to_owned));
+        parents.reverse();
+        Some(Self {
+            within: c_paths([within]).pop()?,
+            path: c_paths([path.to_owned()]).pop()?,
+            parents,
+            is_folder: is_folder(path),
+            user,
+        })
+    }
+}
+
+/// Makes the folder of X servers, as the system's start does on most machines: one that is made later
+/// would be in view. It stays, for it would be missed by other jails. Without it nothing is lost but
+/// that.
+fn make_place_for_displays() {
+    let made = fs::create_dir(DISPLAYS);
+    let opened = made.and_then(|()| fs::set_permissions(DISPLAYS, Permissions::from_mode(0o1777)));
+    match opened {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            tracing::debug!(%error, "{DISPLAYS} can't be made");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
 /// Where programs of a user's own put their sockets, later ones too: the session's bus and agents,
 /// and X servers. The jail's may do so as well, so what takes their place has the same owners. A
 /// session's folder is made when the user logs in, which may be later.
@@ -149,7 +222,7 @@ fn private((user, group): (u32, u32)) -> [(PathBuf, String); 2] {
         true => (folder, format!("mode=0700,uid={user},gid={group},size=10%")),
         false => (SESSIONS.into(), "mode=0755,size=1m".to_owned()),
     };
-    [session, ("/tmp/.X11-unix".into(), "mode=1777,size=1m".to_owned())]
+    [session, (DISPLAYS.into(), "mode=1777,size=1m".to_owned())]
 }
 
 fn is_folder(path: &Path) -> bool {
@@ -330,7 +403,7 @@ mod tests {
     #[test]
     fn knows_a_working_directory_that_is_covered() {
         let view = View {
-            private: vec![(c"/run/user/7".to_owned(), c"".to_owned())],
+            private: vec![Private { folder: c"/run/user/7".to_owned(), ..Private::default() }],
             foreign_proc: vec![c"/srv/proc".to_owned()],
             ..View::default()
         };
@@ -346,6 +419,21 @@ mod tests {
             let covered = view.covers(Path::new(working));
             assert_eq!(covered.as_ref().map(|(_, cover)| cover.as_c_str()), cover, "{working}");
         }
+    }
+
+    #[test]
+    fn keeps_what_is_open_below_a_folder_of_the_jails_own() {
+        let open = ["/run/user/7/a/b/c", "/run/user/7/d", "/run/user/7/d/e", "/run/user/77/f"];
+        let open = open.map(PathBuf::from);
+        let planned =
+            Private::plan(Path::new("/run/user/7"), "mode=0700".to_owned(), &open, (7, 8)).unwrap();
+        let kept: Vec<_> = planned
+            .kept
+            .iter()
+            .map(|kept| (kept.within.to_str().unwrap(), text(&kept.parents)))
+            .collect();
+        let between = vec!["/run/user/7/a", "/run/user/7/a/b"];
+        assert_eq!(kept, [("a/b/c", between), ("d", vec![])]);
     }
 
     #[test]
