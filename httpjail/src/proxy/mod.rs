@@ -32,7 +32,6 @@ mod slots;
 mod sniff;
 mod staff;
 mod stream;
-mod tunnel;
 mod turn;
 mod websocket;
 mod worker;

@@ -106,6 +106,8 @@ struct Direction {
     /// How many bytes may still be moved.
     left: Option<u64>,
     moved: u64,
+    /// Something was written that may not be out.
+    is_unflushed: bool,
     /// Nothing more will be read.
     is_read_out: bool,
 }
@@ -120,7 +122,7 @@ struct Held {
 impl Direction {
     fn new(way: Way, left: Option<u64>, buffers: &Rc<Buffers>) -> Self {
         let buffers = Rc::clone(buffers);
-        Self { way, buffers, held: None, left, moved: 0, is_read_out: false }
+        Self { way, buffers, held: None, left, moved: 0, is_unflushed: false, is_read_out: false }
     }
 
     fn poll<R, W>(
@@ -138,7 +140,10 @@ impl Direction {
             if self.is_read_out {
                 return Pin::new(to).poll_shutdown(cx).map_err(|_| Failure::Writing);
             }
-            ready!(self.poll_read(cx, from))?;
+            let Poll::Ready(read) = self.poll_read(cx, from) else {
+                return self.poll_flush(cx, to);
+            };
+            read?;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -158,12 +163,27 @@ impl Direction {
                 return Poll::Ready(Err(Failure::Writing));
             }
             held.start += written;
+            self.is_unflushed = true;
             self.moved += written as u64;
             if held.start >= held.end {
                 self.held = None;
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// There is nothing to read for now: what was written goes out, which may still wait for room
+    /// where it is encrypted.
+    fn poll_flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut W,
+    ) -> Poll<Result<(), Failure>> {
+        if self.is_unflushed {
+            ready!(Pin::new(to).poll_flush(cx)).map_err(|_| Failure::Writing)?;
+            self.is_unflushed = false;
+        }
+        Poll::Pending
     }
 
     /// Reads once. The buffer is only kept where something came.
@@ -311,6 +331,58 @@ mod tests {
             drop(server);
         });
         assert_eq!((relayed.sent, relayed.end), (0, End::OverLimit));
+    }
+
+    /// Keeps what is written until it is flushed.
+    struct Lazy(tokio::io::BufWriter<DuplexStream>);
+
+    impl AsyncRead for Lazy {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Lazy {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    #[test]
+    fn what_waits_in_a_layer_below_goes_out_when_nothing_more_comes() {
+        Builder::new_current_thread().build().unwrap().block_on(async {
+            let ((mut client, mut near), (far, mut server)) = (duplex(100), duplex(100));
+            let (mut far, buffers) = (Lazy(tokio::io::BufWriter::new(far)), Rc::default());
+            let conversation = async {
+                for _ in 0..2 {
+                    client.write_all(b"ping").await.unwrap();
+                    let mut heard = [0; 4];
+                    server.read_exact(&mut heard).await.unwrap();
+                    server.write_all(&heard).await.unwrap();
+                    client.read_exact(&mut heard).await.unwrap();
+                }
+            };
+            tokio::select! {
+                relayed = relay(&mut near, &mut far, None, &buffers) => panic!("{relayed:?}"),
+                () = conversation => {}
+            }
+        });
     }
 
     #[test]

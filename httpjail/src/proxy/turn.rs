@@ -3,9 +3,10 @@
 use std::{pin::Pin, rc::Rc};
 
 use super::{
+    buffers::Buffers,
     connection::{Destination, dispatch},
+    relay::{Relayed, relay},
     stream::{Boxed, Stream},
-    tunnel::{self, Tally},
     websocket::Agreed,
     worker::Worker,
 };
@@ -34,7 +35,7 @@ impl Turn {
                 let stream: Boxed = Box::new(stream);
                 Box::pin(dispatch(Rc::clone(worker), inside, stream))
             }
-            Self::WebSocket(agreed) => Box::pin(relay(agreed, stream)),
+            Self::WebSocket(agreed) => Box::pin(join(agreed, stream, Rc::clone(&worker.buffers))),
         }
     }
 
@@ -51,10 +52,10 @@ impl Turn {
     }
 }
 
-async fn relay<S: Stream>(mut agreed: Agreed, mut stream: S) {
-    let tally = tunnel::join(&mut stream, &mut agreed.origin, agreed.left).await;
-    let Tally { to_origin, to_client, end } = tally;
-    tracing::debug!(to_origin, to_client, %end, "a WebSocket ended");
+async fn join<S: Stream>(mut agreed: Agreed, mut stream: S, buffers: Rc<Buffers>) {
+    let relayed = relay(&mut stream, &mut agreed.origin, agreed.left, &buffers).await;
+    let Relayed { sent, received, end } = relayed;
+    tracing::debug!(sent, received, ?end, "a WebSocket ended");
     drop(agreed);
     super::serve::linger(&mut stream).await;
 }
