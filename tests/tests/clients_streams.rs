@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use httpjail_tests::addresses::WIRE_V4;
 use httpjail_tests::{Duplex, Finished, Lab, echo_websocket};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::Semaphore;
@@ -67,6 +68,42 @@ request.on(\"upgrade\", (reply, socket) => {
 });";
     let script = format!("node -e '{program}'");
     assert_works(&lab, &script, &["+ GET https://a.test/chat"]);
+}
+
+/// By RFC 8441, to a server of the same kind.
+#[test]
+fn node_websocket_over_http2() {
+    let lab = Lab::new();
+    lab.set_name("a.test", &[WIRE_V4.into()]);
+    let server = "const settings = { enableConnectProtocol: true };
+const server = require('http2').createServer({ settings });
+server.on('stream', (stream, headers) => {
+    if (headers[':protocol'] !== 'websocket') return stream.respond({ ':status': 404 });
+    stream.respond({ 'sec-websocket-protocol': headers['sec-websocket-protocol'] });
+    stream.pipe(stream);
+});
+server.listen(8000, '0.0.0.0', () => console.log('listening'));";
+    let server = lab.start_at_origins(vec!["node", "-e", server]);
+    server.line("listening");
+    let program = "const session = require(\"http2\").connect(\"http://a.test:8000\");
+session.on(\"error\", () => process.exit(1));
+session.on(\"remoteSettings\", settings => {
+    if (!settings.enableConnectProtocol) process.exit(1);
+    const stream = session.request({ \":method\": \"CONNECT\", \":protocol\": \"websocket\",
+        \":path\": \"/chat\", \"sec-websocket-version\": 13, \"sec-websocket-protocol\": \"x\" });
+    stream.on(\"response\", headers => {
+        if (headers[\":status\"] !== 200 || headers[\"sec-websocket-protocol\"] !== \"x\") process.exit(1);
+        stream.write(\"hello\");
+    });
+    stream.on(\"data\", data => {
+        if (data.toString() !== \"hello\") process.exit(1);
+        console.log(\"works\");
+        stream.end();
+    });
+    stream.on(\"end\", () => session.close());
+});";
+    assert_works(&lab, &format!("node -e '{program}'"), &["+ GET http://a.test:8000/chat"]);
+    drop(server);
 }
 
 /// Sends each event once the client has told, by a request of its own, that it has the one before.

@@ -13,6 +13,10 @@ pub(super) enum Incoherent {
     Connect,
     #[error("a CONNECT request has no body")]
     ConnectBody,
+    #[error("a CONNECT for a protocol can only ask for a WebSocket")]
+    Protocol,
+    #[error("a WebSocket needs sec-websocket-version: 13")]
+    WebSocketVersion,
     #[error("the request target is neither a path nor an http or https URL")]
     Target,
     #[error("the URL's scheme is not that of the connection")]
@@ -33,9 +37,10 @@ impl Incoherent {
     /// The status to answer with.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::Connect | Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::ConnectBody
+            | Self::WebSocketVersion
             | Self::Target
             | Self::Scheme
             | Self::HostCount
@@ -160,14 +165,14 @@ fn is_plainly(host: &HeaderValue, destination: &Destination) -> bool {
     }
 }
 
-/// The one Host header; only HTTP/1.0 goes without.
+/// The one Host header; HTTP/1.0 and HTTP/2 go without.
 pub(super) fn host_header(
     headers: &HeaderMap,
     version: Version,
 ) -> Result<Option<&HeaderValue>, Incoherent> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
-    let missing = host.is_none() && version != Version::HTTP_10;
+    let missing = host.is_none() && !matches!(version, Version::HTTP_10 | Version::HTTP_2);
     if missing || hosts.next().is_some() {
         return Err(Incoherent::HostCount);
     }

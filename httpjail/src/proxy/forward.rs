@@ -43,7 +43,7 @@ pub(super) enum TooLarge {
 pub(super) struct Prepared {
     pub(super) origin: Origin,
     /// What the client speaks.
-    speaks: Speaks,
+    pub(super) speaks: Speaks,
     pub(super) request: Request<Arriving>,
     /// How many bytes may follow the head.
     pub(super) left: Option<u64>,

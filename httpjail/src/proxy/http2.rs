@@ -5,6 +5,7 @@ use std::{future::poll_fn, pin::pin, rc::Rc};
 use bytes::Bytes;
 use h2::{
     Reason, RecvStream,
+    ext::Protocol,
     server::{Builder, Connection, SendResponse},
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
@@ -17,21 +18,24 @@ use tokio::{
 
 use super::{
     body::Content,
-    coherence,
+    coherence::{self, Incoherent},
+    connect,
     connection::Destination,
     ech,
     forward::{Failure, Hop, forward},
     frames::{Counted, Tally},
     headers,
     hints::Hints,
-    patience::Watch,
+    patience::{Busy, Watch},
     refuse,
     serve::{self, Refusal},
+    turn::Turn,
+    websocket::{self, Handshake},
     worker::Worker,
 };
 use crate::{
-    policy::Permitted,
-    streams::{Arriving, Pump, Received, Rest},
+    policy::{Authority, Permitted},
+    streams::{Arriving, Duplex, Pump, Received, Rest},
     upstream::UpstreamError,
 };
 
@@ -99,6 +103,7 @@ fn settings() -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(MAX_HEADER_LIST)
+        .enable_connect_protocol()
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(Some(BROKEN));
     builder
@@ -144,6 +149,13 @@ impl Session {
     fn take(self: &Rc<Self>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let busy = self.watch.open_stream();
         self.tally.tell_one();
+        if request.method() == Method::CONNECT {
+            let (parts, body) = request.into_parts();
+            let judged = self.judge_connect(parts);
+            let session = Rc::clone(self);
+            spawn_local(async move { session.open(judged, body, respond, busy).await });
+            return;
+        }
         let is_head = request.method() == Method::HEAD;
         let expects = request.headers().contains_key(header::EXPECT);
         let (judged, rest) = self.judge(request);
@@ -176,6 +188,68 @@ impl Session {
         self.worker.gate.judge(facts, Request::from_parts(parts, body)).map_err(Refusal::Denied)
     }
 
+    /// What a CONNECT opens. It decides nothing itself, and has no record, unless it asks for a
+    /// WebSocket.
+    fn judge_connect(&self, mut parts: Parts) -> Result<Opening, Refusal> {
+        let incoherent = |cause| {
+            self.refused(1);
+            Refusal::Incoherent(cause)
+        };
+        if parts.headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(incoherent(Incoherent::ConnectBody));
+        }
+        let Some(protocol) = parts.extensions.remove::<Protocol>() else {
+            let target = connect::target(&self.destination, &parts);
+            return target.map(Opening::Tunnel).map_err(incoherent);
+        };
+        let handshake = Handshake::by_connect(&protocol, &mut parts).map_err(incoherent)?;
+        headers::join_cookies(&mut parts.headers);
+        let permitted = self.judge_parts(parts, Arriving::nothing())?;
+        Ok(Opening::WebSocket(Box::new(permitted), handshake))
+    }
+
+    /// Answers a CONNECT, and serves what it opens.
+    async fn open(
+        &self,
+        judged: Result<Opening, Refusal>,
+        body: RecvStream,
+        mut respond: SendResponse<Bytes>,
+        busy: Busy,
+    ) {
+        let (response, turn) = match judged {
+            Ok(Opening::Tunnel(target)) => {
+                (Response::new(Content::empty()), Some(Turn::Connect(target)))
+            }
+            Ok(Opening::WebSocket(permitted, handshake)) => {
+                let client = &self.worker.client;
+                let mut opened = pin!(websocket::open(client, *permitted, &handshake, &self.watch));
+                let opened = tokio::select! {
+                    biased;
+                    opened = &mut opened => opened,
+                    _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+                };
+                match opened {
+                    Ok((response, agreed)) => (response, agreed.map(Turn::WebSocket)),
+                    Err(failure) => (failed(&failure), None),
+                }
+            }
+            Err(refusal) => (refused(refusal), None),
+        };
+        let Some(turn) = turn else {
+            send(response, respond, Form::default()).await;
+            drain(body).await;
+            return drop(busy);
+        };
+        let head = response.map(drop);
+        match respond.send_response(head, false) {
+            Ok(stream) => {
+                let stream = Duplex::new(body, stream, busy);
+                turn.carry_out(&self.worker, &self.destination, stream).await;
+            }
+            Err(_) => turn.fall_through(&self.worker, &self.destination),
+        }
+    }
+
     async fn answer(&self, judged: Judged, mut respond: SendResponse<Bytes>, form: Form) {
         if form.expects && judged.is_ok() {
             let mut go_on = Response::new(());
@@ -193,20 +267,7 @@ impl Session {
         let Some(response) = response else {
             return respond.send_reset(Reason::REFUSED_STREAM);
         };
-        let (head, body) = response.into_parts();
-        let mut head = Response::from_parts(head, ());
-        let is_bodiless = form.is_head || body.is_end_stream();
-        if !is_bodiless {
-            say_length(head.headers_mut(), &body);
-        }
-        match respond.send_response(head, is_bodiless) {
-            Ok(stream) if !is_bodiless => Pump::new(body, stream, Reason::INTERNAL_ERROR).await,
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(%error, "an answer can't be sent");
-                respond.send_reset(Reason::INTERNAL_ERROR);
-            }
-        }
+        send(response, respond, form).await;
     }
 
     /// The response, before which go the `hints` of the origin; `None` when the client has given up.
@@ -237,13 +298,14 @@ impl Session {
                 Ok(response) => return Some(response),
                 Err(failure) => failure,
             },
-            Err(Refusal::Incoherent(cause)) => return Some(refuse::incoherent(&cause)),
-            Err(Refusal::Denied(denial)) => return Some(refuse::denied(denial)),
+            Err(refusal) => return Some(refused(refusal)),
         };
-        tracing::debug!(error = %failure, "a permitted request failed");
         match failure {
-            Failure::Upstream(UpstreamError::Unprocessed(_)) => None,
-            failure => Some(refuse::failed(&failure)),
+            Failure::Upstream(UpstreamError::Unprocessed(_)) => {
+                tracing::debug!(error = %failure, "a permitted request failed");
+                None
+            }
+            failure => Some(failed(&failure)),
         }
     }
 
@@ -279,7 +341,48 @@ impl Session {
     }
 }
 
+/// What a CONNECT opens.
+enum Opening {
+    /// A way to what is judged inside it.
+    Tunnel(Authority),
+    WebSocket(Box<Permitted<Request<Arriving>>>, Handshake),
+}
+
+fn failed(failure: &Failure) -> Response<Content> {
+    tracing::debug!(error = %failure, "a permitted request failed");
+    refuse::failed(failure)
+}
+
+fn refused(refusal: Refusal) -> Response<Content> {
+    let mut response = match refusal {
+        Refusal::Incoherent(cause) => refuse::incoherent(&cause),
+        Refusal::Denied(denial) => refuse::denied(denial),
+    };
+    // The other streams are other requests.
+    response.headers_mut().remove(header::CONNECTION);
+    response
+}
+
+/// Sends an answer to its end.
+async fn send(response: Response<Content>, mut respond: SendResponse<Bytes>, form: Form) {
+    let (head, body) = response.into_parts();
+    let mut head = Response::from_parts(head, ());
+    let is_bodiless = form.is_head || body.is_end_stream();
+    if !is_bodiless {
+        say_length(head.headers_mut(), &body);
+    }
+    match respond.send_response(head, is_bodiless) {
+        Ok(stream) if !is_bodiless => Pump::new(body, stream, Reason::INTERNAL_ERROR).await,
+        Ok(_) => {}
+        Err(error) => {
+            tracing::debug!(%error, "an answer can't be sent");
+            respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
 /// What a request wants of the form of its answer.
+#[derive(Default)]
 struct Form {
     is_head: bool,
     expects: bool,

@@ -1,11 +1,3 @@
 //! Connections of any kind.
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
-/// A connection that is read and written.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
-
-/// A connection inside another, whose kind no longer shows.
-pub(super) type Boxed = Box<dyn Stream>;
+pub(super) use crate::streams::{Boxed, Stream};

@@ -1,29 +1,34 @@
-//! WebSocket over HTTP/1.1 (RFC 6455): judged as the GET that opens it, opaque from the origin's
-//! agreement on.
+//! WebSocket over HTTP/1.1 (RFC 6455) and HTTP/2 (RFC 8441): judged as the GET that opens it, opaque
+//! from the origin's agreement on. Client and origin needn't speak the same version of HTTP.
 //!
-//! It is the only protocol that a connection may turn into. Any other that a client offers is left
+//! It is the only protocol that a connection, or a stream, may turn into. Any other that a client offers is left
 //! out of the request, and the request is an ordinary one (RFC 9110, 7.8).
 
 use std::rc::Rc;
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header, request::Parts,
+use aws_lc_rs::{
+    digest::{SHA1_FOR_LEGACY_USE_ONLY, digest},
+    rand::fill,
 };
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use h2::ext::Protocol;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+    request::Parts,
+};
 
 use super::{
     body::{Content, Outgoing, Relay},
+    coherence::Incoherent,
     forward::{Failure, Prepared, prepare},
     headers,
     patience::Watch,
+    stream::Boxed,
 };
 use crate::{
     policy::Permitted,
     streams::Arriving,
-    upstream::{Client, Switch, UpstreamError},
+    upstream::{Client, Speaks, Switch, UpstreamError},
 };
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -32,13 +37,15 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A request for a WebSocket.
 pub(super) struct Handshake {
-    /// What an origin that agrees must say.
+    /// What an origin that agrees by HTTP/1 must say.
     accept: String,
+    /// The key where the client has sent none, as it came by HTTP/2.
+    key: Option<HeaderValue>,
 }
 
 /// A WebSocket that the origin has agreed to.
 pub(super) struct Agreed {
-    pub(super) origin: TokioIo<Upgraded>,
+    pub(super) origin: Boxed,
     /// How many bytes may still go to the origin.
     pub(super) left: Option<u64>,
 }
@@ -58,8 +65,49 @@ impl Handshake {
         if BASE64.decode(key.as_bytes()).ok()?.len() != 16 {
             return None;
         }
-        let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_bytes(), GUID].concat());
-        Some(Self { accept: BASE64.encode(hash) })
+        Some(Self { accept: accept(key), key: None })
+    }
+
+    /// What a CONNECT for `protocol` by HTTP/2 asks for, and the request as it is judged: the GET that
+    /// it would be by HTTP/1.
+    pub(super) fn by_connect(protocol: &Protocol, parts: &mut Parts) -> Result<Self, Incoherent> {
+        if !protocol.as_ref().eq_ignore_ascii_case(WEBSOCKET.as_bytes()) {
+            return Err(Incoherent::Protocol);
+        }
+        if only(&parts.headers, header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13")
+        {
+            return Err(Incoherent::WebSocketVersion);
+        }
+        parts.method = Method::GET;
+        let mut nonce = [0; 16];
+        fill(&mut nonce).expect("the kernel has randomness");
+        let key = HeaderValue::try_from(BASE64.encode(nonce)).expect("base64 is visible ASCII");
+        Ok(Self { accept: accept(&key), key: Some(key) })
+    }
+
+    /// Adds what the origin is asked by.
+    fn ask(&self, headers: &mut HeaderMap) {
+        belongs_to_hop(headers);
+        if let Some(key) = &self.key {
+            headers.insert(header::SEC_WEBSOCKET_KEY, key.clone());
+        }
+    }
+
+    /// The answer to the client, from an origin's that agrees.
+    fn agreement(&self, origins: Response<()>) -> Response<Content> {
+        let mut response = Response::new(Content::empty());
+        *response.headers_mut() = origins.into_parts().0.headers;
+        let headers = response.headers_mut();
+        headers::prepare_response(headers);
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+        if self.key.is_none() {
+            belongs_to_hop(headers);
+            let accept = HeaderValue::try_from(&self.accept).expect("base64 is visible ASCII");
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        }
+        response
     }
 
     /// Whether the origin agrees to this handshake, and to nothing else.
@@ -81,11 +129,18 @@ pub(super) async fn open(
     handshake: &Handshake,
     watch: &Rc<Watch>,
 ) -> Result<(Response<Content>, Option<Agreed>), Failure> {
-    let Prepared { origin, request, left, .. } = prepare(permitted, ask)?;
+    let Prepared { origin, speaks, request, left } =
+        prepare(permitted, |headers| handshake.ask(headers))?;
     let host = origin.authority.host().clone();
     let (parts, body) = request.into_parts();
     let (body, sending) = Outgoing::new(body, left, Some(watch));
-    match client.switch(origin, Request::from_parts(parts, body)).await? {
+    match client.switch(origin, Request::from_parts(parts, body), speaks).await? {
+        // By HTTP/2 it would be an agreement.
+        Switch::Declined(response, _)
+            if speaks == Speaks::Http2 && response.status().is_success() =>
+        {
+            Err(UpstreamError::Declined(host).into())
+        }
         Switch::Declined(response, lease) => {
             let mut response =
                 response.map(|body| Content::Relayed(Relay::new(body, lease, sending)));
@@ -93,22 +148,24 @@ pub(super) async fn open(
             headers::prepare_response(response.headers_mut());
             Ok((response, None))
         }
-        Switch::Done(response, upgraded) => {
-            if !handshake.is_met_by(response.headers()) {
-                return Err(UpstreamError::Switched(host).into());
-            }
-            let mut response = response.map(|()| Content::empty());
-            headers::prepare_response(response.headers_mut());
-            ask(response.headers_mut());
-            Ok((response, Some(Agreed { origin: TokioIo::new(upgraded), left })))
+        Switch::Http1(response, _) if !handshake.is_met_by(response.headers()) => {
+            Err(UpstreamError::Switched(host).into())
+        }
+        Switch::Http1(response, origin) | Switch::Http2(response, origin) => {
+            Ok((handshake.agreement(response), Some(Agreed { origin, left })))
         }
     }
 }
 
-/// The headers of this hop, both of the request and of an answer that agrees.
-fn ask(headers: &mut HeaderMap) {
+/// The headers of a hop by HTTP/1, both of the request and of an answer that agrees.
+fn belongs_to_hop(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, WEBSOCKET);
+}
+
+/// What belongs to a key (RFC 6455, 4.2.2).
+fn accept(key: &HeaderValue) -> String {
+    BASE64.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_bytes(), GUID].concat()))
 }
 
 /// The value of a header that comes once.

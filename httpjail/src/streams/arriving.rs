@@ -52,6 +52,13 @@ impl BodyError {
     }
 }
 
+impl Arriving {
+    /// No body.
+    pub(crate) fn nothing() -> Self {
+        Self::Http2(Received::nothing())
+    }
+}
+
 impl Body for Arriving {
     type Data = Bytes;
     type Error = BodyError;

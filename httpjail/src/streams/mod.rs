@@ -2,10 +2,14 @@
 
 mod arriving;
 mod bulk;
+mod duplex;
 mod pump;
 mod received;
+mod stream;
 
 pub(crate) use arriving::{Arriving, BodyError, Polled};
 pub(crate) use bulk::Bulk;
+pub(crate) use duplex::Duplex;
 pub(crate) use pump::Pump;
 pub(crate) use received::{Received, Rest};
+pub(crate) use stream::{Boxed, Stream};

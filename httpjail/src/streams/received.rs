@@ -42,6 +42,11 @@ impl Received {
         Self { stream: Some(stream), left, data_is_over: false, rest: None }
     }
 
+    /// A body that there isn't.
+    pub(super) fn nothing() -> Self {
+        Self { stream: None, left: Some(0), data_is_over: true, rest: None }
+    }
+
     /// Tells where the stream is found when the body was given up.
     pub(crate) fn keep_rest(&mut self) -> Rest {
         self.rest.get_or_insert_default().clone()

@@ -24,7 +24,7 @@ const SWEEP: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 512;
 const MAX_BUFFER: usize = 512 * 1024;
 /// How many connections of HTTP/2 are tried for one request.
-const ATTEMPTS: usize = 3;
+pub(super) const ATTEMPTS: usize = 3;
 
 /// An answer, and what must be given back when it has been read.
 pub(crate) type Answered<B> = (Response<Arriving>, Lease<B>);
@@ -39,7 +39,7 @@ pub(crate) enum Speaks {
 }
 
 /// What there is to send a request over.
-enum Reached<B> {
+pub(super) enum Reached<B> {
     /// A connection that is shared.
     Http2(http2::Connection),
     /// A new connection, on which the origin has chosen HTTP/1.
@@ -163,6 +163,10 @@ where
         Lease::of_connection(Rc::clone(&self.pool), origin, sender)
     }
 
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
     pub(super) fn route(&self) -> &Route {
         &self.route
     }
@@ -231,7 +235,11 @@ where
     }
 
     /// A connection to `origin` that has room for a request, an open one if there is one.
-    async fn reach(&self, origin: &Origin, sharing: &Sharing) -> Result<Reached<B>, UpstreamError> {
+    pub(super) async fn reach(
+        &self,
+        origin: &Origin,
+        sharing: &Sharing,
+    ) -> Result<Reached<B>, UpstreamError> {
         let known = || match sharing.with_room() {
             Some(connection) => Some(Reached::Http2(connection)),
             None => sharing.declines().then_some(Reached::Http1Speaker),
@@ -279,7 +287,7 @@ where
     }
 }
 
-fn failed_by_http2(origin: &Origin, source: h2::Error) -> UpstreamError {
+pub(super) fn failed_by_http2(origin: &Origin, source: h2::Error) -> UpstreamError {
     let host = origin.authority.host().clone();
     if http2::is_unprocessed(&source) {
         return UpstreamError::Unprocessed(host);

@@ -102,6 +102,9 @@ pub enum UpstreamError {
     /// The origin has not acted on the request, and it can't be sent again from here.
     #[error("get an answer from {0}: it has refused the request unread")]
     Unprocessed(Host),
+    /// The origin has answered a request for a WebSocket in a way that would look like its agreement.
+    #[error("get an answer from {0}: it has declined the WebSocket")]
+    Declined(Host),
     /// The origin changed the protocol unasked, or to another than was asked for.
     #[error("get an answer from {0}: it switched to a protocol that nobody asked for")]
     Switched(Host),

@@ -12,15 +12,17 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    Reason,
+    Ping, PingPong, Reason, RecvStream, SendStream,
     client::{Builder, SendRequest},
+    ext::Protocol,
 };
-use http::{Request, Response, Uri, Version, header, request::Parts, uri};
+use http::{Method, Request, Response, Uri, Version, header, request::Parts, uri};
 use http_body::Body;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Mutex,
     task::spawn_local,
+    time::timeout,
 };
 
 use super::{Origin, interim::OnInterim};
@@ -41,6 +43,8 @@ const SEND_BUFFER: usize = 256 * 1024;
 const MAX_HEADER_LIST: u32 = 256 * 1024;
 /// As for idle connections of HTTP/1.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long the origin's settings may take where they must be known.
+const SETTINGS: Duration = Duration::from_secs(5);
 /// How long an origin that declined HTTP/2 isn't asked again.
 const DECLINED: Duration = Duration::from_secs(10 * 60);
 
@@ -77,6 +81,8 @@ pub(super) struct Connection {
 
 struct State {
     is_over: Cell<bool>,
+    /// None once the origin was asked for a sign of life; held until it has given it.
+    ping: Mutex<Option<PingPong>>,
     requests: Cell<usize>,
     used: Cell<Instant>,
 }
@@ -171,9 +177,10 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(MAX_HEADER_LIST);
-        let (sender, connection) = builder.handshake(io).await?;
+        let (sender, mut connection) = builder.handshake(io).await?;
         let state = Rc::new(State {
             is_over: Cell::new(false),
+            ping: Mutex::new(connection.ping_pong()),
             requests: Cell::new(0),
             used: Cell::new(Instant::now()),
         });
@@ -236,6 +243,40 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Whether the origin takes a CONNECT with a protocol (RFC 8441). Its settings, which say so, come
+    /// before its answer to anything.
+    pub(super) async fn takes_protocols(&self) -> bool {
+        if !self.sender.is_extended_connect_protocol_enabled() {
+            let mut ping = self.state.ping.lock().await;
+            if let Some(mut ping) = ping.take() {
+                // Whatever came of it, what is known then counts.
+                let _ = timeout(SETTINGS, ping.ping(Ping::opaque())).await;
+            }
+        }
+        self.sender.is_extended_connect_protocol_enabled()
+    }
+
+    /// Asks for `protocol` by a request that is written as one for HTTP/1, and has no body.
+    pub(super) async fn connect(
+        &self,
+        parts: Parts,
+        scheme: Scheme,
+        protocol: Protocol,
+    ) -> Result<(Response<RecvStream>, SendStream<Bytes>, Place), h2::Error> {
+        let mut sender = self.sender.clone();
+        // One that was told to go takes no more.
+        let ready = poll_fn(|cx| sender.poll_ready(cx)).await;
+        ready.inspect_err(|_| self.state.is_over.set(true))?;
+        let place = Place::take(&self.state);
+        let mut head = rewrite(parts, scheme);
+        *head.method_mut() = Method::CONNECT;
+        head.extensions_mut().insert(protocol);
+        let (response, stream) = sender.send_request(head, false)?;
+        Ok((response.await?, stream, place))
+    }
+}
+
 impl Place {
     fn take(state: &Rc<State>) -> Self {
         state.requests.set(state.requests.get() + 1);
@@ -272,6 +313,7 @@ fn rewrite(parts: Parts, scheme: Scheme) -> Request<()> {
     let Parts { method, uri, mut headers, .. } = parts;
     headers.remove(header::CONNECTION);
     headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::UPGRADE);
     let authority = headers
         .remove(header::HOST)
         .and_then(|host| {

@@ -153,7 +153,7 @@ fn many_requests_share_one_connection() {
 
 #[test]
 fn a_full_connection_gets_company() {
-    let origin = Origin2::plain(Manner { streams: 2 });
+    let origin = Origin2::plain(Manner { streams: 2, ..Manner::default() });
     let (lab, port) = (Lab::start(Setup::default()), origin.port());
     on_a_runtime(async {
         let mut client = Client2::plain(&lab, port).await;

@@ -26,6 +26,7 @@ use super::{
     lab::{A_TEST, Lab},
     wire::Hello,
 };
+use crate::streams::Duplex;
 
 /// An origin on loopback that does what a request's path says.
 pub(super) struct Origin2 {
@@ -45,11 +46,13 @@ struct Seen {
 #[derive(Clone, Copy)]
 pub(super) struct Manner {
     pub(super) streams: u32,
+    /// Whether it takes a CONNECT with a protocol.
+    pub(super) takes_protocols: bool,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { streams: 100 }
+        Self { streams: 100, takes_protocols: false }
     }
 }
 
@@ -61,6 +64,11 @@ impl Origin2 {
 
     /// Inside TLS as `a.test`, with this choice of protocols.
     pub(super) fn tls(alpn: &[&str]) -> (Self, CertificateDer<'static>) {
+        Self::tls_with(Manner::default(), alpn)
+    }
+
+    /// The same in this manner.
+    pub(super) fn tls_with(manner: Manner, alpn: &[&str]) -> (Self, CertificateDer<'static>) {
         let key = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
         let root = key.cert.der().clone();
         let der = PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
@@ -72,7 +80,7 @@ impl Origin2 {
                 .with_single_cert(vec![root.clone()], der.into())
                 .unwrap();
         config.alpn_protocols = alpn.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
-        (Self::start(Manner::default(), Some(Arc::new(config))), root)
+        (Self::start(manner, Some(Arc::new(config))), root)
     }
 
     fn start(manner: Manner, tls: Option<Arc<ServerConfig>>) -> Self {
@@ -137,6 +145,9 @@ where
         .max_concurrent_streams(manner.streams)
         .initial_window_size(1 << 20)
         .initial_connection_window_size(1 << 20);
+    if manner.takes_protocols {
+        builder.enable_connect_protocol();
+    }
     let Ok(mut connection) = builder.handshake(stream).await else { return };
     let goes = std::rc::Rc::new(tokio::sync::Notify::new());
     loop {
@@ -164,6 +175,32 @@ async fn answer(
         requests.iter().filter(|request| request.uri() == head.uri()).count() == 1
     };
     match head.uri().path() {
+        "/chat" if head.method() == "CONNECT" => {
+            let agreed = Response::builder().header("sec-websocket-protocol", "chat");
+            let mut stream = respond.send_response(agreed.body(()).unwrap(), false).unwrap();
+            while let Some(Ok(data)) = body.data().await {
+                body.flow_control().release_capacity(data.len()).unwrap();
+                if !data.is_empty() {
+                    stream.send_data([b"heard ", &data[..]].concat().into(), false).unwrap();
+                }
+            }
+            // Whoever has gone needs no end.
+            let _ = stream.send_data(Bytes::from_static(b"bye"), true);
+        }
+        "/flood" => {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            while let Some(Ok(mut data)) = body.data().await {
+                body.flow_control().release_capacity(data.len()).unwrap();
+                while !data.is_empty() {
+                    stream.reserve_capacity(data.len());
+                    let Some(Ok(room)) = poll_fn(|cx| stream.poll_capacity(cx)).await else {
+                        return;
+                    };
+                    stream.send_data(data.split_to(room.min(data.len())), false).unwrap();
+                }
+            }
+            stream.send_data(Bytes::new(), true).unwrap();
+        }
         "/hang" => {
             let reason = poll_fn(|cx| respond.poll_reset(cx)).await;
             seen.resets.lock().unwrap().extend(reason);
@@ -256,7 +293,7 @@ impl Client2 {
         Self::start(stream).await
     }
 
-    async fn start<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S) -> Self {
+    pub(super) async fn start<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S) -> Self {
         let (sender, connection) = client::handshake(stream).await.unwrap();
         spawn_local(async move { drop(connection.await) });
         Self { sender }
@@ -265,6 +302,17 @@ impl Client2 {
     /// Sends a request without a body.
     pub(super) fn begin(&mut self, request: http::request::Builder) -> client::ResponseFuture {
         self.sender.send_request(head(request), true).unwrap().0
+    }
+
+    /// Asks by CONNECT, and gives the head of the answer and what is behind it.
+    pub(super) async fn connect(
+        &mut self,
+        request: Request<()>,
+    ) -> Result<(Response<()>, Duplex<()>), h2::Error> {
+        poll_fn(|cx| self.sender.poll_ready(cx)).await?;
+        let (response, stream) = self.sender.send_request(request, false)?;
+        let (head, body) = response.await?.into_parts();
+        Ok((Response::from_parts(head, ()), Duplex::new(body, stream, ())))
     }
 
     pub(super) async fn ask(

@@ -10,6 +10,7 @@ mod hang;
 mod hello;
 mod hosts;
 mod http2;
+mod http2_connect;
 mod http2_floods;
 mod http2_frames;
 mod http2_origin;
