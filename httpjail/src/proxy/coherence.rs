@@ -13,6 +13,8 @@ pub(super) enum Incoherent {
     Connect,
     #[error("a CONNECT request has no body")]
     ConnectBody,
+    #[error("port 53 is httpjail's own: ask for names without a tunnel")]
+    Dns,
     #[error("a CONNECT for a protocol can only ask for a WebSocket")]
     Protocol,
     #[error("a WebSocket needs sec-websocket-version: 13")]
@@ -38,6 +40,7 @@ impl Incoherent {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Connect | Self::Protocol => StatusCode::NOT_IMPLEMENTED,
+            Self::Dns => StatusCode::FORBIDDEN,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::ConnectBody
             | Self::WebSocketVersion

@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::{
     coherence::{self, Incoherent},
-    connection::Destination,
+    connection::{DNS_PORT, Destination},
 };
 use crate::policy::{Authority, HostPort};
 
@@ -29,6 +29,10 @@ pub(super) fn target(destination: &Destination, parts: &Parts) -> Result<Authori
         if named.host != host || named.port.is_some_and(|named| named != port) {
             return Err(Incoherent::HostDiffersFromUrl);
         }
+    }
+    // A connection there is answered by the stub; what a rule opens must not be a way round it.
+    if port == DNS_PORT {
+        return Err(Incoherent::Dns);
     }
     Ok(Authority::new(host, port))
 }
@@ -71,6 +75,7 @@ mod tests {
             ("a.test", &["a.test"][..], Incoherent::Target),
             ("http://a.test:443/", &["a.test:443"], Incoherent::Target),
             ("/", &["a.test:443"], Incoherent::Target),
+            ("a.test:53", &["a.test:53"], Incoherent::Dns),
             ("a.test:443", &["b.test:443"], Incoherent::HostDiffersFromUrl),
             ("a.test:443", &["a.test:80"], Incoherent::HostDiffersFromUrl),
             ("a.test:443", &["proxy.test:3128"], Incoherent::HostDiffersFromUrl),

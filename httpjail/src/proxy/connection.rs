@@ -24,7 +24,7 @@ use crate::{
     streams::Bulk,
 };
 
-const DNS_PORT: u16 = 53;
+pub(super) const DNS_PORT: u16 = 53;
 const FIRST_READ: usize = 4 * 1024;
 
 /// Where a connection was meant to go, and whose it is.

@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use super::headers;
+use crate::upstream::on_interim;
 
 /// How many may wait for the client, and how many bytes of them; more are dropped.
 const MOST_WAITING: usize = 16;
@@ -103,9 +104,7 @@ impl Interim {
         }
         let number = self.line.next_request();
         let line = Arc::clone(&self.line);
-        hyper::ext::on_informational(request, move |response| {
-            line.hear(number, response.status(), response.headers());
-        });
+        on_interim(request, move |status, headers| line.hear(number, status, headers));
         if !self.is_body_waiting() {
             return None;
         }

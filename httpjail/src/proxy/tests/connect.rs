@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    lab::{A_TEST, Lab, Setup, deny},
+    lab::{A_TEST, Lab, Setup, allow_tcp, deny},
     origin::{Origin, echo},
     wire::{Client, Hello},
 };
@@ -160,6 +160,19 @@ fn who_asks_for_a_tunnel_and_leaves_has_one_record() {
     client.send("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n").half_close();
     client.rest().unwrap_or_default();
     assert_eq!(lab.records(), ["- TCP tcp://a.test:443"]);
+}
+
+/// Whatever a rule says of TCP; a connection to that port without a tunnel is the stub's.
+#[test]
+fn there_is_no_tunnel_to_name_servers() {
+    let lab = Lab::start(Setup { rule: |_| allow_tcp(), knows_tcp: true, ..Setup::default() });
+    let mut client = lab.connect(PROXY);
+    let head = client.open_tunnel("a.test:53");
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert_eq!(lab.connect(([45, 67, 89, 1], 53)).rest().unwrap(), "dns");
+    drop(client);
+    assert!(lab.judged().is_empty());
+    assert_eq!(lab.records(), ["- HTTP http://45.67.89.1:3128"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use super::{
+    http2_origin::Origin2,
     lab::{A_TEST, Lab, Setup},
     origin::Origin,
     wire::{Client, Hello},
@@ -24,6 +25,20 @@ fn asked(request: &str) -> (Lab, Client, Client) {
     let mut origin = Client::new(listener.accept().unwrap().0);
     origin.until(b"\r\n\r\n");
     (lab, client, origin)
+}
+
+#[test]
+fn hints_of_an_origin_of_http2_reach_a_client_of_http1() {
+    let (origin, root) = Origin2::tls(&["h2"]);
+    let lab = Lab::start(Setup { extra_ca: vec![root], ..Setup::default() });
+    let client = lab.connect((A_TEST, origin.port()));
+    let mut client = client.tls(&lab.authority, Hello::to("a.test"));
+    client.send("GET /hints HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    for number in ["0", "1", "2"] {
+        let hint = client.reply(false);
+        assert_eq!((hint.status, hint.header("link")), (103, vec![number]));
+    }
+    assert_eq!(client.reply(false).status, 200);
 }
 
 #[test]
