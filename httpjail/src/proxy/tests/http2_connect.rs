@@ -233,7 +233,7 @@ fn an_origin_that_declines_a_websocket_is_heard() {
 }
 
 #[test]
-fn a_websocket_that_is_denied_is_never_asked_for() {
+fn a_websocket_by_connect_that_is_denied_is_never_asked_for() {
     let (origin, root) = Origin2::tls_with(TAKES, &["h2"]);
     let lab = Lab::start(Setup { extra_ca: vec![root], rule: |_| deny("no"), ..Setup::default() });
     let port = origin.port();
