@@ -1,6 +1,7 @@
 //! Programs that are told to use a proxy work in a jail as they do without: the jail's own proxy
 //! answers in the other's place, and judges what they ask it for.
 
+use httpjail_tests::addresses::WIRE_V4;
 use httpjail_tests::{Lab, folder};
 
 const HELLO: &str = "hello from a.test";
@@ -110,6 +111,52 @@ fn git() {
     let denied = lab.jail().sh(script);
     assert_ne!(denied.code, Some(0), "{denied:?}");
     assert_eq!(origin.seen().len(), 2 * outside, "a denied request got out");
+    lab.assert_clean();
+}
+
+/// A tunnel on a stream of HTTP/2, by prior knowledge.
+#[test]
+fn node_by_http2() {
+    let lab = Lab::new();
+    lab.set_name("proxy.test", &[WIRE_V4.into()]);
+    let a = lab.origin("a.test");
+    let address = a.v4();
+    let server = format!(
+        "const [http2, net] = [require('http2'), require('net')];
+const server = http2.createServer();
+server.on('stream', (stream, headers) => {{
+    const socket = net.connect(443, '{address}', () => {{
+        stream.respond();
+        socket.pipe(stream).pipe(socket);
+    }});
+    socket.on('error', () => stream.close());
+    stream.on('error', () => socket.destroy());
+}});
+server.listen(3129, '0.0.0.0', () => console.log('listening'));"
+    );
+    let server = lab.start_at_origins(vec!["node", "-e", &server]);
+    server.line("listening");
+    let program = "const session = require(\"http2\").connect(\"http://proxy.test:3129\");
+session.on(\"error\", () => process.exit(1));
+const stream = session.request({ \":method\": \"CONNECT\", \":authority\": \"a.test:443\" });
+stream.on(\"response\", headers => {
+    if (headers[\":status\"] !== 200) process.exit(1);
+    const socket = require(\"tls\").connect({ socket: stream, servername: \"a.test\" }, () => {
+        socket.write(\"GET / HTTP/1.1\\r\\nHost: a.test\\r\\nConnection: close\\r\\n\\r\\n\");
+    });
+    socket.on(\"data\", data => process.stdout.write(data));
+    socket.on(\"end\", () => session.destroy());
+});";
+    let script = format!("node -e '{program}'");
+    let outside = lab.outside().sh(&script);
+    assert!(outside.stdout.contains(HELLO), "without a jail: {outside:?}");
+    let allowed = lab.jail().as_user().js(RULE).sh(&script);
+    assert!(allowed.stdout.contains(HELLO), "{allowed:?}");
+    assert_eq!(allowed.log, ["+ GET https://a.test/"]);
+    let denied = lab.assert_silent(|| lab.jail().as_user().js("false").sh(&script));
+    assert!(!denied.stdout.contains(HELLO), "{denied:?}");
+    assert_eq!(denied.log, ["- GET https://a.test/"]);
+    drop(server);
     lab.assert_clean();
 }
 
