@@ -104,6 +104,7 @@ impl Line {
                 Progress::Broken => {
                     // The command's next write fails, as it would without us.
                     let _ = shutdown(inner, Shutdown::Read);
+                    way.discard(inner);
                     self.outbound = None;
                 }
             }
@@ -161,6 +162,12 @@ impl Way {
             Err(_) => return Progress::Broken,
         }
         Progress::Goes
+    }
+
+    /// Takes the rest of what has come, where nothing more can: a socket that is closed with
+    /// something unread resets the other end, which has to learn of a broken pipe.
+    fn discard(&mut self, from: BorrowedFd<'_>) {
+        while let Ok((1.., _)) = recv(from, &mut self.bytes[..], RecvFlags::DONTWAIT) {}
     }
 }
 
