@@ -5,7 +5,7 @@ pub use crate::dns::fuzz::dns_message;
 pub use crate::policy::fuzz::authority;
 pub use crate::proxy::fuzz::{client_hello, http2_frames, sniff};
 pub use crate::rules::fuzz::rule_result;
-pub use crate::upstream::fuzz::proxy_answer;
+pub use crate::upstream::fuzz::{answer, proxy_answer};
 
 #[cfg(test)]
 mod tests {
@@ -15,7 +15,8 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 7] = [
+    const TARGETS: [(&str, Target); 8] = [
+        ("answer", answer),
         ("authority", authority),
         ("client_hello", client_hello),
         ("dns_message", dns_message),

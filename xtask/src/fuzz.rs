@@ -29,6 +29,7 @@ pub(crate) struct FuzzArgs {
 #[derive(Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Target {
+    Answer,
     Authority,
     ClientHello,
     DnsMessage,
@@ -41,6 +42,7 @@ enum Target {
 impl Target {
     fn name(self) -> &'static str {
         match self {
+            Self::Answer => "answer",
             Self::Authority => "authority",
             Self::ClientHello => "client_hello",
             Self::DnsMessage => "dns_message",

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    rc::{Rc, Weak},
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -28,24 +28,13 @@ pub(super) struct Outgoing {
     watch: Option<Rc<Watch>>,
     /// What the body waits for.
     go: Option<Go>,
-    /// Dropped with the body: tells that sending has come to its end.
-    _underway: Option<Rc<()>>,
 }
-
-/// Tells whether a request's body is still being sent.
-pub(super) struct Sending(Option<Weak<()>>);
 
 impl Outgoing {
     /// `body`, of which at most `left` bytes are sent.
-    pub(super) fn new(
-        body: Arriving,
-        left: Option<u64>,
-        watch: Option<&Rc<Watch>>,
-    ) -> (Self, Sending) {
-        let underway = (!body.is_end_stream()).then(|| Rc::new(()));
-        let sending = Sending(underway.as_ref().map(Rc::downgrade));
-        let watch = watch.filter(|_| underway.is_some()).cloned();
-        (Self { body: Some(body), left, watch, go: None, _underway: underway }, sending)
+    pub(super) fn new(body: Arriving, left: Option<u64>, watch: Option<&Rc<Watch>>) -> Self {
+        let watch = watch.filter(|_| !body.is_end_stream()).cloned();
+        Self { body: Some(body), left, watch, go: None }
     }
 
     /// The same, sent once `go` has ended.
@@ -55,18 +44,7 @@ impl Outgoing {
 
     /// No body.
     pub(super) fn empty() -> Self {
-        Self { body: None, left: None, watch: None, go: None, _underway: None }
-    }
-}
-
-impl Sending {
-    /// Whether there was anything to send behind the head.
-    fn had_body(&self) -> bool {
-        self.0.is_some()
-    }
-
-    fn is_over(&self) -> bool {
-        self.0.as_ref().is_none_or(|underway| underway.strong_count() == 0)
+        Self { body: None, left: None, watch: None, go: None }
     }
 }
 
@@ -141,27 +119,22 @@ impl Content {
 /// An origin's body, and the connection that it comes over.
 pub(super) struct Relay {
     body: Arriving,
-    lease: Option<(Lease<Outgoing>, Sending)>,
+    lease: Option<Lease>,
 }
 
 impl Relay {
-    pub(super) fn new(body: Arriving, lease: Lease<Outgoing>, sending: Sending) -> Self {
-        let mut relay = Self { body, lease: Some((lease, sending)) };
+    pub(super) fn new(body: Arriving, lease: Lease) -> Self {
+        let mut relay = Self { body, lease: Some(lease) };
         relay.release_at_end();
         relay
     }
 
-    /// Gives the connection back once nothing comes or goes over it any more. One whose request
-    /// is still being sent is closed instead.
+    /// Gives the connection back once nothing comes over it any more.
     fn release_at_end(&mut self) {
         if self.body.is_end_stream()
-            && let Some((lease, sending)) = self.lease.take()
-            && sending.is_over()
+            && let Some(lease) = self.lease.take()
         {
-            match sending.had_body() {
-                true => lease.finish_when_ready(),
-                false => lease.finish(),
-            }
+            lease.finish(std::mem::replace(&mut self.body, Arriving::nothing()));
         }
     }
 

@@ -12,16 +12,14 @@ use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use super::{
     Flow, SyntheticNames, Timeouts, http2, intercept,
     listener::Downstream,
-    opaque, pinned,
-    prefixed::Prefixed,
-    serve,
+    opaque, pinned, serve,
     sniff::{Protocol, sniff},
     stream::Stream,
     worker::Worker,
 };
 use crate::{
     policy::{Authority, Host, Permitted, Process, Scheme, Silent},
-    streams::Bulk,
+    streams::{Bulk, Prefixed},
 };
 
 pub(super) const DNS_PORT: u16 = 53;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     policy::Permitted,
     streams::Arriving,
-    upstream::{Client, Origin, Speaks, UpstreamError},
+    upstream::{Client, OnInterim, Origin, Speaks, UpstreamError},
 };
 
 /// Why a permitted request was not carried out.
@@ -82,7 +82,7 @@ pub(super) enum Hop<'a> {
 
 /// Sends the request to its origin and gives back the origin's answer.
 pub(super) async fn forward(
-    client: &Client<Outgoing>,
+    client: &Client,
     permitted: Permitted<Request<Arriving>>,
     hop: Hop<'_>,
 ) -> Result<Response<Content>, Failure> {
@@ -91,28 +91,25 @@ pub(super) async fn forward(
         Hop::Http2(_) => (None, None),
     };
     let waits = interim.is_some_and(Interim::is_body_waiting);
-    let Prepared { origin, speaks, mut request, left } = prepare(permitted, |headers| {
+    let Prepared { origin, speaks, request, left } = prepare(permitted, |headers| {
         if waits {
             headers::expect_continue(headers);
         }
     })?;
-    let go = match hop {
-        Hop::Http1(interim, _) => interim.listen(&mut request),
-        Hop::Http2(hints) => {
-            hints.listen(&mut request);
-            None
-        }
+    let (told, go): (&dyn OnInterim, _) = match hop {
+        Hop::Http1(interim, _) => (interim, interim.listen()),
+        Hop::Http2(hints) => (hints, None),
     };
     let (parts, body) = request.into_parts();
-    let (body, sending) = Outgoing::new(body, left, watch);
+    let body = Outgoing::new(body, left, watch);
     let request = Request::from_parts(parts, body.once(go));
-    let answer = client.send(origin, request, copy, speaks);
+    let answer = client.send(origin, request, copy, speaks, told);
     let (response, lease) = match interim {
         Some(interim) => interim.pass_on_until(answer).await?,
         None => answer.await?,
     };
 
-    let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease, sending)));
+    let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease)));
     *response.version_mut() = Version::HTTP_11;
     headers::prepare_response(response.headers_mut());
     Ok(response)
@@ -128,7 +125,6 @@ fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
     Some(copy)
 }
 

@@ -1,24 +1,24 @@
 //! Interim answers (1xx) on their way to a stream of HTTP/2.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    rc::Rc,
     task::{Poll, Waker},
 };
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::headers;
-use crate::upstream::on_interim;
+use crate::upstream::OnInterim;
 
 /// How many may wait for the stream; more are dropped.
 const MOST_WAITING: usize = 16;
 
-/// The interim answers to one request. The origin's connection asks for what could be sent to
-/// another thread.
+/// The interim answers to one request.
 #[derive(Clone, Default)]
-pub(super) struct Hints(Arc<Mutex<Waiting>>);
+pub(super) struct Hints(Rc<RefCell<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
@@ -27,16 +27,10 @@ struct Waiting {
 }
 
 impl Hints {
-    /// Listens for interim answers to `request`, which is about to be sent.
-    pub(super) fn listen<B>(&self, request: &mut Request<B>) {
-        let hints = self.clone();
-        on_interim(request, move |status, headers| hints.hear(status, headers));
-    }
-
     /// The next one; waits for it for ever.
     pub(super) async fn next(&self) -> Response<()> {
         poll_fn(|cx| {
-            let mut waiting = self.lock();
+            let mut waiting = self.0.borrow_mut();
             if let Some(head) = waiting.heads.pop_front() {
                 return Poll::Ready(head);
             }
@@ -48,15 +42,17 @@ impl Hints {
 
     /// One that waits.
     pub(super) fn take(&self) -> Option<Response<()>> {
-        self.lock().heads.pop_front()
+        self.0.borrow_mut().heads.pop_front()
     }
+}
 
-    fn hear(&self, status: StatusCode, headers: &HeaderMap) {
+impl OnInterim for Hints {
+    fn tell(&self, status: StatusCode, headers: &HeaderMap) {
         // Whoever waits for it is told to go on by the proxy itself.
         if status == StatusCode::CONTINUE {
             return;
         }
-        let mut waiting = self.lock();
+        let mut waiting = self.0.borrow_mut();
         if waiting.heads.len() < MOST_WAITING {
             let mut head = Response::new(());
             *head.status_mut() = status;
@@ -67,9 +63,5 @@ impl Hints {
                 waker.wake();
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,6 +25,7 @@ use super::{
     forward::{Failure, Hop, forward},
     frames::{Counted, Tally},
     headers,
+    held::Held,
     hints::Hints,
     patience::{Busy, Watch},
     refuse,
@@ -158,10 +159,13 @@ impl Session {
         }
         let is_head = request.method() == Method::HEAD;
         let expects = request.headers().contains_key(header::EXPECT);
+        // One without a length may go on for as long as the answer does: a gRPC call.
+        let is_sized = request.headers().contains_key(header::CONTENT_LENGTH);
         let (judged, rest) = self.judge(request);
         let session = Rc::clone(self);
         spawn_local(async move {
-            session.answer(judged, respond, Form { is_head, expects }).await;
+            let form = Form { is_head, expects, upload: rest.clone().filter(|_| is_sized) };
+            session.answer(judged, respond, form).await;
             if let Some(rest) = rest.and_then(|rest| rest.take()) {
                 drain(rest).await;
             }
@@ -371,9 +375,17 @@ async fn send(response: Response<Content>, mut respond: SendResponse<Bytes>, for
     if !is_bodiless {
         say_length(head.headers_mut(), &body);
     }
-    match respond.send_response(head, is_bodiless) {
-        Ok(stream) if !is_bodiless => Pump::new(body, stream, Reason::INTERNAL_ERROR).await,
-        Ok(_) => {}
+    let upload = form.upload.filter(Rest::is_open);
+    match respond.send_response(head, is_bodiless && upload.is_none()) {
+        Ok(stream) => {
+            let body = Some(body).filter(|_| !is_bodiless);
+            let otherwise = Reason::INTERNAL_ERROR;
+            match (upload, body) {
+                (Some(rest), body) => Pump::new(Held::new(body, rest), stream, otherwise).await,
+                (None, Some(body)) => Pump::new(body, stream, otherwise).await,
+                (None, None) => {}
+            }
+        }
         Err(error) => {
             tracing::debug!(%error, "an answer can't be sent");
             respond.send_reset(Reason::INTERNAL_ERROR);
@@ -386,11 +398,13 @@ async fn send(response: Response<Content>, mut respond: SendResponse<Bytes>, for
 struct Form {
     is_head: bool,
     expects: bool,
+    /// The request's body, before whose end the answer must not end.
+    upload: Option<Rest>,
 }
 
 /// Reads on for a while what nobody wants any more: some clients don't look at an answer when their
 /// stream is reset before they have sent all.
-async fn drain(mut rest: RecvStream) {
+pub(super) async fn drain(mut rest: RecvStream) {
     let reading = async {
         let mut left = serve::LINGER_BYTES;
         while let Some(Ok(data)) = rest.data().await {

@@ -11,13 +11,12 @@ use std::{
     io,
     pin::{Pin, pin},
     rc::Rc,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Request, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
@@ -25,7 +24,7 @@ use tokio::{
 };
 
 use super::headers;
-use crate::upstream::on_interim;
+use crate::upstream::OnInterim;
 
 /// How many may wait for the client, and how many bytes of them; more are dropped.
 const MOST_WAITING: usize = 16;
@@ -36,7 +35,7 @@ const CONTINUE_WITHIN: Duration = Duration::from_secs(1);
 /// Interim answers to the requests of one connection.
 #[derive(Default)]
 pub(super) struct Interim {
-    line: Arc<Line>,
+    line: Rc<Line>,
     outbox: Outbox,
     body: Rc<Cell<Body>>,
     /// Whether the client knows what an interim answer is.
@@ -53,16 +52,16 @@ enum Body {
     Unwanted,
 }
 
-/// From the origin's connection, which asks for what could be sent to another thread.
+/// From whoever reads the origin's answer.
 #[derive(Default)]
 struct Line {
     released: Notify,
-    waiting: Mutex<Waiting>,
+    waiting: RefCell<Waiting>,
 }
 
 #[derive(Default)]
 struct Waiting {
-    /// Which request is being answered. What comes late for another is dropped.
+    /// Which request is being answered.
     request: u64,
     heads: VecDeque<Bytes>,
     /// Wakes the client's connection, whose task stays the same.
@@ -96,19 +95,14 @@ impl Interim {
         self.body.get() != Body::Free
     }
 
-    /// Listens for interim answers to `request`, which is about to be sent. Gives what its body
+    /// Listens for interim answers to the request that is about to be sent. Gives what its body
     /// waits for, if it does.
-    pub(super) fn listen<B>(&self, request: &mut Request<B>) -> Option<Go> {
-        if self.is_client_deaf.get() {
-            return None;
-        }
+    pub(super) fn listen(&self) -> Option<Go> {
         let number = self.line.next_request();
-        let line = Arc::clone(&self.line);
-        on_interim(request, move |status, headers| line.hear(number, status, headers));
         if !self.is_body_waiting() {
             return None;
         }
-        let (line, body) = (Arc::clone(&self.line), Rc::clone(&self.body));
+        let (line, body) = (Rc::clone(&self.line), Rc::clone(&self.body));
         Some(Box::pin(async move {
             // An origin that hasn't asked in time gets the body all the same.
             let _ = timeout(CONTINUE_WITHIN, line.released(number)).await;
@@ -158,29 +152,30 @@ impl Interim {
     }
 }
 
-impl Line {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl OnInterim for Interim {
+    fn tell(&self, status: StatusCode, headers: &HeaderMap) {
+        if !self.is_client_deaf.get() {
+            self.line.hear(status, headers);
+        }
     }
+}
 
+impl Line {
     fn next_request(&self) -> u64 {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.borrow_mut();
         waiting.heads.clear();
         waiting.released = false;
         waiting.request += 1;
         waiting.request
     }
 
-    fn hear(&self, request: u64, status: StatusCode, headers: &HeaderMap) {
-        if self.lock().request != request {
-            return;
-        }
+    fn hear(&self, status: StatusCode, headers: &HeaderMap) {
         // A client that waits for it gets one from hyper; another hasn't asked.
         if status == StatusCode::CONTINUE {
             return self.release();
         }
         let head = write(status, headers.clone());
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.borrow_mut();
         let bytes: usize = waiting.heads.iter().map(Bytes::len).sum();
         if waiting.heads.len() < MOST_WAITING && bytes + head.len() <= MOST_BYTES {
             waiting.heads.push_back(head);
@@ -192,7 +187,7 @@ impl Line {
 
     /// Ready when something waits.
     fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.borrow_mut();
         if !waiting.heads.is_empty() {
             return Poll::Ready(());
         }
@@ -204,24 +199,24 @@ impl Line {
 
     /// Takes a release back.
     fn hold(&self) {
-        self.lock().released = false;
+        self.waiting.borrow_mut().released = false;
     }
 
     fn release(&self) {
-        self.lock().released = true;
+        self.waiting.borrow_mut().released = true;
         self.released.notify_one();
     }
 
     /// Waits until a request's body is released, or that request is over.
     async fn released(&self, request: u64) {
         let is_over = |waiting: &Waiting| waiting.released || waiting.request != request;
-        while !is_over(&self.lock()) {
+        while !is_over(&self.waiting.borrow()) {
             self.released.notified().await;
         }
     }
 
     fn take(&self) -> Option<Bytes> {
-        self.lock().heads.pop_front()
+        self.waiting.borrow_mut().heads.pop_front()
     }
 }
 

@@ -14,6 +14,7 @@ mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod headers;
+mod held;
 mod hello;
 mod hints;
 mod http2;
@@ -24,7 +25,6 @@ mod load;
 mod opaque;
 mod patience;
 mod pinned;
-mod prefixed;
 mod refuse;
 mod relay;
 mod serve;

@@ -7,13 +7,13 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     connection::Destination,
-    prefixed::Prefixed,
     relay::{End, Relayed, relay},
     stream::Stream,
     worker::Worker,
 };
 use crate::{
     policy::{Authority, Host, Opened, Permitted, RequestFacts, Scheme},
+    streams::Prefixed,
     upstream::Origin,
 };
 

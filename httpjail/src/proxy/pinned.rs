@@ -14,11 +14,11 @@ use super::{
     hello::{ENCRYPTED_CLIENT_HELLO, has_extension},
     intercept::asked_for,
     opaque,
-    prefixed::Prefixed,
     stream::Stream,
     worker::Worker,
 };
 use crate::policy::Host;
+use crate::streams::Prefixed;
 
 /// Serves a TLS connection if it is one that goes through unread; else gives it back as it was.
 pub(super) async fn serve<S: Stream + 'static>(

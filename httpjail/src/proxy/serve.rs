@@ -26,7 +26,6 @@ use super::{
     headers,
     interim::{Interim, Interposed},
     patience::{Watch, Watched},
-    prefixed::Prefixed,
     refuse,
     stream::Stream,
     turn::Turn,
@@ -35,7 +34,7 @@ use super::{
 };
 use crate::{
     policy::{Authority, Denial, Permitted},
-    streams::Arriving,
+    streams::{Arriving, Prefixed},
 };
 
 const MAX_HEADERS: usize = 512;

@@ -124,7 +124,7 @@ impl Handshake {
 /// Asks the origin for the WebSocket, and gives back its answer: an ordinary one, if it doesn't
 /// agree.
 pub(super) async fn open(
-    client: &Client<Outgoing>,
+    client: &Client,
     permitted: Permitted<Request<Arriving>>,
     handshake: &Handshake,
     watch: &Rc<Watch>,
@@ -133,8 +133,8 @@ pub(super) async fn open(
         prepare(permitted, |headers| handshake.ask(headers))?;
     let host = origin.authority.host().clone();
     let (parts, body) = request.into_parts();
-    let (body, sending) = Outgoing::new(body, left, Some(watch));
-    match client.switch(origin, Request::from_parts(parts, body), speaks).await? {
+    let body = Outgoing::new(body, left, Some(watch));
+    match client.switch(origin, Request::from_parts(parts, body), speaks, &()).await? {
         // By HTTP/2 it would be an agreement.
         Switch::Declined(response, _)
             if speaks == Speaks::Http2 && response.status().is_success() =>
@@ -142,8 +142,7 @@ pub(super) async fn open(
             Err(UpstreamError::Declined(host).into())
         }
         Switch::Declined(response, lease) => {
-            let mut response =
-                response.map(|body| Content::Relayed(Relay::new(body, lease, sending)));
+            let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease)));
             *response.version_mut() = Version::HTTP_11;
             headers::prepare_response(response.headers_mut());
             Ok((response, None))

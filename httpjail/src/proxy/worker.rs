@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    ProxyConfig, SyntheticNames, TcpDns, Timeouts, body::Outgoing, buffers::Buffers, connection,
-    ech, listener::Downstream, patience::Patience, serve,
+    ProxyConfig, SyntheticNames, TcpDns, Timeouts, buffers::Buffers, connection, ech,
+    listener::Downstream, patience::Patience, serve,
 };
 use crate::{
     policy::{EngineFactory, Gate, Openings, Pulse},
@@ -35,7 +35,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     pub(super) gate: Gate,
     pub(super) recorder: Recorder,
-    pub(super) client: Client<Outgoing>,
+    pub(super) client: Client,
     pub(super) route: Arc<Route>,
     pub(super) openings: Openings,
     pub(super) buffers: Rc<Buffers>,

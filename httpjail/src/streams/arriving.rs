@@ -10,7 +10,10 @@ use h2::Reason;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::Received;
+use super::{
+    Received,
+    http1::{AnswerBody, AnswerError},
+};
 
 /// What polling a body gives.
 pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
@@ -18,18 +21,26 @@ pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 /// A body on its way in.
 #[derive(Debug)]
 pub(crate) enum Arriving {
-    /// Over HTTP/1.
+    /// A request's, over HTTP/1.
     Http1(Incoming),
+    /// An answer's, over HTTP/1.
+    Answer(AnswerBody),
     /// Over a stream of HTTP/2.
     Http2(Received),
 }
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
+pub enum BodyError {
     /// Its HTTP/1 connection did.
     #[error(transparent)]
     Http1(#[from] hyper::Error),
+    /// It did as an answer.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// It isn't as long as its head says.
+    #[error("it has another length than was announced")]
+    Length,
     /// Its stream was reset, or the connection of the stream broke.
     #[error(transparent)]
     Http2(#[from] h2::Error),
@@ -43,7 +54,7 @@ impl BodyError {
     /// reset with itself, if that doesn't look like a good end, or else `otherwise`.
     pub(crate) fn reason(&self, otherwise: Reason) -> Reason {
         match self {
-            Self::Http1(_) | Self::Unwanted => otherwise,
+            Self::Http1(_) | Self::Answer(_) | Self::Length | Self::Unwanted => otherwise,
             Self::Http2(error) => {
                 let told = error.reason().filter(|reason| *reason != Reason::NO_ERROR);
                 told.filter(|_| error.is_reset()).unwrap_or(otherwise)
@@ -66,6 +77,7 @@ impl Body for Arriving {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         match &mut *self {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http1),
+            Self::Answer(body) => body.poll_frame(cx),
             Self::Http2(body) => body.poll_frame(cx),
         }
     }
@@ -73,6 +85,7 @@ impl Body for Arriving {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body) => body.is_end_stream(),
+            Self::Answer(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
         }
     }
@@ -80,6 +93,7 @@ impl Body for Arriving {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body) => body.size_hint(),
+            Self::Answer(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
         }
     }

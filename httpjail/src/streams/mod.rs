@@ -3,6 +3,8 @@
 mod arriving;
 mod bulk;
 mod duplex;
+pub(crate) mod http1;
+mod prefixed;
 mod pump;
 mod received;
 mod stream;
@@ -10,6 +12,7 @@ mod stream;
 pub(crate) use arriving::{Arriving, BodyError, Polled};
 pub(crate) use bulk::Bulk;
 pub(crate) use duplex::Duplex;
+pub(crate) use prefixed::Prefixed;
 pub(crate) use pump::Pump;
 pub(crate) use received::{Received, Rest};
 pub(crate) use stream::{Boxed, Stream};

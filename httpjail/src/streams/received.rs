@@ -1,7 +1,7 @@
 //! What comes over one stream of HTTP/2.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -9,6 +9,7 @@ use std::{
 use h2::RecvStream;
 use http::{HeaderMap, header};
 use http_body::{Frame, SizeHint};
+use tokio::sync::Notify;
 
 use super::Polled;
 
@@ -24,10 +25,20 @@ pub(crate) struct Received {
     rest: Option<Rest>,
 }
 
-/// Where a body's stream goes if nobody reads it to its end. Dropped with all else that holds the
-/// stream, it would be reset at once.
+/// What becomes of a body, and where its stream goes if nobody reads it to its end. Dropped with all
+/// else that holds the stream, it would be reset at once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Rest(Rc<RefCell<Option<RecvStream>>>);
+pub(crate) struct Rest(Rc<Fate>);
+
+#[derive(Debug, Default)]
+struct Fate {
+    /// How many pieces of it were read.
+    progress: Cell<u64>,
+    /// Nobody reads it any more.
+    is_over: Cell<bool>,
+    over: Notify,
+    stream: RefCell<Option<RecvStream>>,
+}
 
 impl Received {
     /// The body that comes over `stream` behind `headers`, whose length the library has checked
@@ -59,6 +70,9 @@ impl Received {
                 let data = data?;
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 stream.flow_control().release_capacity(data.len())?;
+                if let Some(rest) = &self.rest {
+                    rest.0.progress.set(rest.progress() + 1);
+                }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             self.data_is_over = true;
@@ -78,10 +92,12 @@ impl Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if let Some(rest) = &self.rest
-            && !self.is_end_stream()
-        {
-            rest.0.replace(self.stream.take());
+        if let Some(Rest(fate)) = &self.rest {
+            if !self.is_end_stream() {
+                fate.stream.replace(self.stream.take());
+            }
+            fate.is_over.set(true);
+            fate.over.notify_one();
         }
     }
 }
@@ -89,6 +105,24 @@ impl Drop for Received {
 impl Rest {
     /// The stream of a body that was given up.
     pub(crate) fn take(&self) -> Option<RecvStream> {
-        self.0.take()
+        self.0.stream.take()
+    }
+
+    /// Whether the body hasn't come to its end.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.0.is_over.get() || self.0.stream.borrow().is_some()
+    }
+
+    /// Waits until nobody reads the body any more. The stream, if it was given up.
+    pub(crate) async fn left(&self) -> Option<RecvStream> {
+        while !self.0.is_over.get() {
+            self.0.over.notified().await;
+        }
+        self.take()
+    }
+
+    /// How many pieces of it were read.
+    pub(crate) fn progress(&self) -> u64 {
+        self.0.progress.get()
     }
 }

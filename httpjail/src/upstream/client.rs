@@ -2,32 +2,30 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use hyper::{
-    Request, Response, StatusCode,
-    body::{Body, Bytes, Incoming},
-    client::conn::http1::{self, SendRequest},
-    rt,
-};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
 use tokio::{task::spawn_local, time::interval};
 
 use super::{
-    Lease, Origin, Route, UpstreamError, ViaError,
+    Lease, OnInterim, Origin, Route, UpstreamError, ViaError,
     dial::Connection,
+    http1::{self, ExchangeError, Failed},
     http2::{self, Sessions, Sharing, Unanswered},
     pool::Pool,
     trust::Offer,
 };
-use crate::streams::{Arriving, BodyError};
+use crate::streams::{
+    Arriving, BodyError,
+    http1::{AnswerBody, Http1Connection, Transport},
+};
 
 const SWEEP: Duration = Duration::from_secs(10);
-const MAX_HEADERS: usize = 512;
-const MAX_BUFFER: usize = 512 * 1024;
 /// How many connections of HTTP/2 are tried for one request.
 pub(super) const ATTEMPTS: usize = 3;
 
 /// An answer, and what must be given back when it has been read.
-pub(crate) type Answered<B> = (Response<Arriving>, Lease<B>);
+pub(crate) type Answered = (Response<Arriving>, Lease);
 
 /// Which version of HTTP somebody speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,36 +36,35 @@ pub(crate) enum Speaks {
     Http2,
 }
 
+/// The body of a request that is sent.
+pub(crate) trait Outgoing: Body<Data = Bytes, Error = BodyError> + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Outgoing for B {}
+
 /// What there is to send a request over.
-pub(super) enum Reached<B> {
+pub(super) enum Reached {
     /// A connection that is shared.
     Http2(http2::Connection),
     /// A new connection, on which the origin has chosen HTTP/1.
-    Http1(SendRequest<B>),
+    Http1(Http1Connection),
     /// The origin has chosen HTTP/1 before.
     Http1Speaker,
 }
 
-/// One worker thread's client. `B` is the body of the requests that it sends.
-pub(crate) struct Client<B> {
+/// One worker thread's client.
+pub(crate) struct Client {
     route: Arc<Route>,
-    pool: Rc<Pool<B>>,
+    pool: Rc<Pool>,
     sessions: Rc<Sessions>,
-    http: http1::Builder,
 }
 
-impl<B> Client<B>
-where
-    B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
-{
+impl Client {
     /// A client without connections. Must be called on the worker's runtime.
     pub(crate) fn new(route: Arc<Route>) -> Self {
-        let mut http = http1::Builder::new();
-        http.max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
-        let pool = Rc::new(Pool::new());
+        let pool = Rc::<Pool>::default();
         let sessions = Rc::<Sessions>::default();
         spawn_local(sweep_regularly(Rc::clone(&pool), Rc::clone(&sessions)));
-        Self { route, pool, sessions, http }
+        Self { route, pool, sessions }
     }
 
     /// A client has begun to speak TLS, and will soon ask for something: gets ready for it.
@@ -80,75 +77,76 @@ where
 
     /// Sends `request` to `origin` and waits for the head of the answer. It is written as for
     /// HTTP/1; `speaks` is what the jailed client speaks, and so what the origin is asked for first.
+    /// `interim` is told of answers before the one that counts.
     ///
-    /// An origin may close an idle connection just as it is used again. A request that wasn't
-    /// sent then goes over another one; of one that may have been, its `copy` does, where there is
+    /// An origin may close an idle connection just as it is used again. Nobody knows whether it has
+    /// acted on what was sent; the `copy` of the request then goes over another one, where there is
     /// one: the caller gives copies only of requests that may be sent twice.
-    pub(crate) async fn send(
+    pub(crate) async fn send<B: Outgoing>(
         &self,
         origin: Origin,
         request: Request<B>,
         copy: impl Fn(&Request<B>) -> Option<Request<B>>,
         speaks: Speaks,
-    ) -> Result<Answered<B>, UpstreamError> {
+        interim: &dyn OnInterim,
+    ) -> Result<Answered, UpstreamError> {
         match speaks {
-            Speaks::Http1 => self.send_by_http1(origin, request, copy).await,
-            Speaks::Http2 => self.send_by_http2(origin, request, copy).await,
+            Speaks::Http1 => self.send_by_http1(origin, request, copy, interim).await,
+            Speaks::Http2 => self.send_by_http2(origin, request, copy, interim).await,
         }
     }
 
-    async fn send_by_http1(
+    async fn send_by_http1<B: Outgoing>(
         &self,
         origin: Origin,
         mut request: Request<B>,
         copy: impl Fn(&Request<B>) -> Option<Request<B>>,
-    ) -> Result<Answered<B>, UpstreamError> {
+        interim: &dyn OnInterim,
+    ) -> Result<Answered, UpstreamError> {
         if let Some(proxy) = self.route.forwarder(&origin) {
             proxy.address(&mut request, &origin);
         }
-        while let Some(mut sender) = self.pool.take(&origin).await {
-            let again = copy(&request);
-            let mut error = match sender.try_send_request(request).await {
-                Ok(response) => return self.answered(origin, sender, response),
-                Err(error) => error,
-            };
-            request = match error.take_message().or(again) {
-                Some(again) => again,
-                None => return Err(failed(&origin, error.into_error())),
+        while let Some(connection) = self.pool.take(&origin) {
+            request = match http1::exchange(connection, request, interim).await {
+                Ok(response) => return self.answered(origin, response),
+                Err(Failed { error, request }) => match request.as_ref().and_then(&copy) {
+                    Some(again) => again,
+                    None => return Err(failed(&origin, error)),
+                },
             };
         }
         if self.sessions.is_needed(&origin) {
-            return Box::pin(self.send_by_http2(origin, request, copy)).await;
+            return Box::pin(self.send_by_http2(origin, request, copy, interim)).await;
         }
         match self.connect(&origin).await {
-            Ok(sender) => self.send_first(origin, sender, request).await,
+            Ok(connection) => self.send_first(origin, connection, request, interim).await,
             Err(error) if error.is_about_the_offer() => {
                 self.sessions.of(&origin).has_insisted();
-                Box::pin(self.send_by_http2(origin, request, copy)).await
+                Box::pin(self.send_by_http2(origin, request, copy, interim)).await
             }
             Err(error) => Err(error),
         }
     }
 
     /// Sends the first request over a connection.
-    async fn send_first(
+    async fn send_first<B: Outgoing>(
         &self,
         origin: Origin,
-        mut sender: SendRequest<B>,
+        connection: Http1Connection,
         request: Request<B>,
-    ) -> Result<Answered<B>, UpstreamError> {
-        match sender.send_request(request).await {
-            Ok(response) => self.answered(origin, sender, response),
-            Err(error) => Err(failed(&origin, error)),
+        interim: &dyn OnInterim,
+    ) -> Result<Answered, UpstreamError> {
+        match http1::exchange(connection, request, interim).await {
+            Ok(response) => self.answered(origin, response),
+            Err(Failed { error, .. }) => Err(failed(&origin, error)),
         }
     }
 
     fn answered(
         &self,
         origin: Origin,
-        sender: SendRequest<B>,
-        response: Response<Incoming>,
-    ) -> Result<Answered<B>, UpstreamError> {
+        response: Response<AnswerBody>,
+    ) -> Result<Answered, UpstreamError> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Switched(origin.authority.host().clone()));
         }
@@ -156,11 +154,11 @@ where
         if wants_credentials && self.route.forwarder(&origin).is_some() {
             return Err(ViaError::Credentials.into());
         }
-        Ok((response.map(Arriving::Http1), self.lease(origin, sender)))
+        Ok((response.map(Arriving::Answer), self.lease(origin)))
     }
 
-    pub(super) fn lease(&self, origin: Origin, sender: SendRequest<B>) -> Lease<B> {
-        Lease::of_connection(Rc::clone(&self.pool), origin, sender)
+    pub(super) fn lease(&self, origin: Origin) -> Lease {
+        Lease::of_connection(Rc::clone(&self.pool), origin)
     }
 
     pub(super) fn sessions(&self) -> &Sessions {
@@ -171,51 +169,35 @@ where
         &self.route
     }
 
-    pub(super) fn http(&self) -> &http1::Builder {
-        &self.http
+    async fn connect(&self, origin: &Origin) -> Result<Http1Connection, UpstreamError> {
+        let transport = match self.route.dial(origin, Offer::Http1).await? {
+            Connection::Plain(stream) | Connection::Forwarded(stream) => Transport::Plain(stream),
+            Connection::Tls(stream) => Transport::Tls(stream),
+        };
+        Ok(Http1Connection::new(transport))
     }
 
-    async fn connect(&self, origin: &Origin) -> Result<SendRequest<B>, UpstreamError> {
-        match self.route.dial(origin, Offer::Http1).await? {
-            Connection::Plain(stream) | Connection::Forwarded(stream) => {
-                self.start(origin, TokioIo::new(stream)).await
-            }
-            Connection::Tls(stream) => self.start(origin, TokioIo::new(stream)).await,
-        }
-    }
-
-    async fn start<T>(&self, origin: &Origin, io: T) -> Result<SendRequest<B>, UpstreamError>
-    where
-        T: rt::Read + rt::Write + Unpin + 'static,
-    {
-        let (sender, connection) =
-            self.http.handshake(io).await.map_err(|error| failed(origin, error))?;
-        spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an upstream connection ended");
-            }
-        });
-        Ok(sender)
-    }
-
-    async fn send_by_http2(
+    async fn send_by_http2<B: Outgoing>(
         &self,
         origin: Origin,
         mut request: Request<B>,
         copy: impl Fn(&Request<B>) -> Option<Request<B>>,
-    ) -> Result<Answered<B>, UpstreamError> {
+        interim: &dyn OnInterim,
+    ) -> Result<Answered, UpstreamError> {
         let sharing = self.sessions.of(&origin);
         let mut failure = UpstreamError::Unprocessed(origin.authority.host().clone());
         for _ in 0..ATTEMPTS {
             let connection = match self.reach(&origin, &sharing).await? {
                 Reached::Http2(connection) => connection,
-                Reached::Http1(sender) => return self.send_first(origin, sender, request).await,
+                Reached::Http1(connection) => {
+                    return self.send_first(origin, connection, request, interim).await;
+                }
                 Reached::Http1Speaker => {
-                    return Box::pin(self.send_by_http1(origin, request, copy)).await;
+                    return Box::pin(self.send_by_http1(origin, request, copy, interim)).await;
                 }
             };
             let again = copy(&request);
-            request = match connection.send(request, origin.scheme).await {
+            request = match connection.send(request, origin.scheme, interim).await {
                 Ok((response, place)) => return Ok((response, Lease::Http2(place))),
                 Err(Unanswered::Unsent(request)) => request,
                 Err(Unanswered::Failed(error)) => {
@@ -239,7 +221,7 @@ where
         &self,
         origin: &Origin,
         sharing: &Sharing,
-    ) -> Result<Reached<B>, UpstreamError> {
+    ) -> Result<Reached, UpstreamError> {
         let known = || match sharing.with_room() {
             Some(connection) => Some(Reached::Http2(connection)),
             None => sharing.declines().then_some(Reached::Http1Speaker),
@@ -266,7 +248,7 @@ where
         &self,
         origin: &Origin,
         sharing: &Sharing,
-    ) -> Result<Reached<B>, UpstreamError> {
+    ) -> Result<Reached, UpstreamError> {
         let started = match self.route.dial_through(origin, Offer::Any).await? {
             // The client knows without asking that the origin speaks it.
             Connection::Plain(stream) | Connection::Forwarded(stream) => {
@@ -277,8 +259,7 @@ where
             }
             Connection::Tls(stream) => {
                 sharing.has_declined();
-                let stream = TokioIo::new(stream);
-                return Ok(Reached::Http1(self.start(origin, stream).await?));
+                return Ok(Reached::Http1(Http1Connection::new(Transport::Tls(stream))));
             }
         };
         let connection = started.map_err(|error| failed_by_http2(origin, error))?;
@@ -295,11 +276,11 @@ pub(super) fn failed_by_http2(origin: &Origin, source: h2::Error) -> UpstreamErr
     UpstreamError::Http2 { host, source }.plainly()
 }
 
-pub(super) fn failed(origin: &Origin, source: hyper::Error) -> UpstreamError {
+pub(super) fn failed(origin: &Origin, source: ExchangeError) -> UpstreamError {
     UpstreamError::Http { host: origin.authority.host().clone(), source }.plainly()
 }
 
-async fn sweep_regularly<B>(pool: Rc<Pool<B>>, sessions: Rc<Sessions>) {
+async fn sweep_regularly(pool: Rc<Pool>, sessions: Rc<Sessions>) {
     let mut ticks = interval(SWEEP);
     loop {
         ticks.tick().await;

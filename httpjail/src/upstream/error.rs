@@ -8,8 +8,8 @@ use std::{
 
 use rustls::AlertDescription;
 
-use super::{TrustError, ViaError, ranges::Special};
-use crate::policy::Host;
+use super::{ExchangeError, TrustError, ViaError, ranges::Special};
+use crate::{policy::Host, streams::http1::AnswerError};
 
 /// A failure to get an answer from an origin. Each fits in one line together with its sources.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +86,9 @@ pub enum UpstreamError {
     Http {
         /// Who was asked.
         host: Host,
-        /// The HTTP library's error.
+        /// What went wrong.
         #[source]
-        source: hyper::Error,
+        source: ExchangeError,
     },
     /// The same over HTTP/2.
     #[error("get an answer from {host}")]
@@ -129,8 +129,8 @@ impl UpstreamError {
         let (host, cause) = match &self {
             Self::Tls { host, source } => (host, Some(source)),
             Self::Http2 { host, source } => (host, source.get_io()),
-            Self::Http { host, source } => {
-                (host, source.source().and_then(|cause| cause.downcast_ref::<io::Error>()))
+            Self::Http { host, source: ExchangeError::Connection(AnswerError::Read(cause)) } => {
+                (host, Some(cause))
             }
             _ => return self,
         };

@@ -1,5 +1,6 @@
-//! What reading a proxy's answer promises for any bytes.
+//! What reading the answers of proxies and origins promises for any bytes.
 
+pub use super::http1::fuzz::answer;
 use super::via::{HEAD_END, status, taken};
 
 /// Holds the answer at the start of `bytes` to end where it ends however it is cut, with the first

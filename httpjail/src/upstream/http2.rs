@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Origin, interim::OnInterim};
+use super::{OnInterim, Origin};
 use crate::{
     policy::Scheme,
     streams::{Arriving, BodyError, Pump, Received},
@@ -204,11 +204,13 @@ impl Connection {
         !self.state.is_over.get() && (is_busy || self.state.used.get().elapsed() < IDLE)
     }
 
-    /// Sends `request`, written as for HTTP/1, and waits for the head of the answer.
+    /// Sends `request`, written as for HTTP/1, and waits for the head of the answer; `interim` is
+    /// told what comes before.
     pub(super) async fn send<B>(
         &self,
         request: Request<B>,
         scheme: Scheme,
+        interim: &dyn OnInterim,
     ) -> Result<(Response<Arriving>, Place), Unanswered<B>>
     where
         B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
@@ -220,8 +222,7 @@ impl Connection {
             return Err(Unanswered::Unsent(request));
         }
         let place = Place::take(&self.state);
-        let (mut parts, body) = request.into_parts();
-        let listener = parts.extensions.remove::<OnInterim>();
+        let (parts, body) = request.into_parts();
         let is_bodiless = body.is_end_stream();
         let head = rewrite(parts, scheme);
         let (mut response, stream) =
@@ -230,10 +231,8 @@ impl Connection {
             spawn_local(Pump::new(body, stream, Reason::CANCEL));
         }
         let answer = poll_fn(|cx| {
-            if let Some(listener) = &listener {
-                while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
-                    listener.tell(interim.status(), interim.headers());
-                }
+            while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
+                interim.tell(head.status(), head.headers());
             }
             Pin::new(&mut response).poll(cx)
         });

@@ -6,6 +6,7 @@ mod dial;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+pub(crate) mod http1;
 mod http2;
 mod identities;
 mod interim;
@@ -24,8 +25,9 @@ mod tests;
 pub(crate) use client::{Client, Speaks};
 pub(crate) use dial::Route;
 pub use error::UpstreamError;
+pub use http1::{ExchangeError, HeadError};
 pub use identities::{ClientIdentity, IdentityError};
-pub(crate) use interim::on_interim;
+pub(crate) use interim::OnInterim;
 pub use options::{Options, PrivateAccess, Timeouts};
 pub(crate) use pool::{Lease, Origin};
 pub use proxies::{ExceptedHosts, Exception, Proxies, Proxy};

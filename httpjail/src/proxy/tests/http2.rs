@@ -1,14 +1,20 @@
 //! HTTP/2 on its way through, to origins of either version.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
+use tokio::time::timeout;
 
 use super::{
-    http2_origin::{Client2, Manner, Origin2, on_a_runtime},
+    http2_origin::{Client2, Manner, Origin2, on_a_runtime, read},
     lab::{A_TEST, Lab, Setup, allow_bytes, deny},
     origin::{Origin, echo},
     unfinished::assert_records,
     wire::Hello,
 };
+
+const SHORT: Duration = Duration::from_millis(100);
 
 fn get(url: String) -> http::request::Builder {
     Request::get(url)
@@ -272,5 +278,46 @@ fn interim_answers_pass() {
     on_a_runtime(async {
         let mut client = Client2::tls(&lab, port).await;
         assert_eq!(hints(&mut client, format!("https://a.test:{port}/hints")).await, expected);
+    });
+}
+
+/// curl 7.88 waits for ever when the answer ends before its upload does.
+#[test]
+fn an_answer_ends_after_an_upload() {
+    let lab = Lab::start(Setup { rule: |_| deny("no"), ..Setup::default() });
+    on_a_runtime(async {
+        let mut client = Client2::plain(&lab, 80).await;
+        for (length, ends_early) in [(Some("10"), false), (None, true)] {
+            let mut put = Request::put("http://a.test/");
+            if let Some(length) = length {
+                put = put.header("content-length", length);
+            }
+            let (answer, mut upload) = client.begin_upload(put);
+            upload.send_data(Bytes::from_static(b"12345"), false).unwrap();
+            let (head, mut body) = answer.await.unwrap().into_parts();
+            assert_eq!(head.status, 403);
+            while let Some(data) = timeout(SHORT, body.data()).await.unwrap_or_default() {
+                assert!(data.unwrap().starts_with(b"Request blocked"));
+            }
+            assert_eq!(body.is_end_stream(), ends_early, "{length:?}");
+            upload.send_data(Bytes::from_static(b"67890"), true).unwrap();
+            while let Some(data) = body.data().await {
+                assert_eq!(data.unwrap(), "");
+            }
+            assert!(body.is_end_stream());
+        }
+    });
+}
+
+/// Some clients wait for the end of the answer before they go on, or give up.
+#[test]
+fn an_answer_does_not_wait_for_an_upload_that_has_stopped() {
+    let lab = Lab::start(Setup { rule: |_| deny("no"), ..Setup::default() });
+    on_a_runtime(async {
+        let mut client = Client2::plain(&lab, 80).await;
+        let put = Request::put("http://a.test/").header("content-length", "10");
+        let (answer, _upload) = client.begin_upload(put);
+        let reply = timeout(Duration::from_secs(10), read(answer)).await.unwrap().unwrap();
+        assert_eq!(reply.status, 403);
     });
 }

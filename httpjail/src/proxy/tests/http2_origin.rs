@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, client, server};
+use h2::{Reason, RecvStream, SendStream, client, server};
 use http::{HeaderMap, Request, Response, Version};
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
@@ -302,6 +302,14 @@ impl Client2 {
     /// Sends a request without a body.
     pub(super) fn begin(&mut self, request: http::request::Builder) -> client::ResponseFuture {
         self.sender.send_request(head(request), true).unwrap().0
+    }
+
+    /// Begins a request with a body.
+    pub(super) fn begin_upload(
+        &mut self,
+        request: http::request::Builder,
+    ) -> (client::ResponseFuture, SendStream<Bytes>) {
+        self.sender.send_request(head(request), false).unwrap()
     }
 
     /// Asks by CONNECT, and gives the head of the answer and what is behind it.

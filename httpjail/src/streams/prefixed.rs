@@ -13,23 +13,23 @@ use tokio::{
 };
 
 /// Gives `prefix` to its reader before what comes next on `stream`.
-pub(super) struct Prefixed<S = TcpStream> {
+pub(crate) struct Prefixed<S = TcpStream> {
     prefix: Bytes,
     stream: S,
 }
 
 impl<S> Prefixed<S> {
-    pub(super) fn new(prefix: Bytes, stream: S) -> Self {
+    pub(crate) fn new(prefix: Bytes, stream: S) -> Self {
         Self { prefix, stream }
     }
 
     /// What comes after the prefix.
-    pub(super) fn stream(&self) -> &S {
+    pub(crate) fn stream(&self) -> &S {
         &self.stream
     }
 
     /// What of the prefix is still unread, and what comes after it.
-    pub(super) fn into_parts(self) -> (Bytes, S) {
+    pub(crate) fn into_parts(self) -> (Bytes, S) {
         (self.prefix, self.stream)
     }
 }
