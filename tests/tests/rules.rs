@@ -143,6 +143,49 @@ fn knows_the_process_behind_a_request() {
 }
 
 #[test]
+fn shows_header_fields_and_forwards_them() {
+    const ASK: &str = "for v in 1.0 1.1 2; do
+        case $v in 1.0) s=http;; *) s=https;; esac
+        curl -sS -o /dev/null -w '%{http_code} ' --http$v $s://a.test/ \\
+            -H 'X-Token: secret' -H 'accept: text/a' -H 'Accept: text/b' \\
+            -H 'Cookie: a=1' -H 'X-Latin: caf'$(printf '\\351'); done";
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    assert_eq!(lab.outside().sh(ASK).exits(0).stdout, "200 200 200 ");
+    let sees = "r.header('X-TOKEN') === 'secret' && r.headers['x-token'] === 'secret'
+        && r.headers.accept === 'text/a, text/b' && r.header('cookie') === 'a=1'
+        && r.headers['x-latin'] === 'caf\u{fffd}' && r.header('x-other') === null
+        && ['HTTP/1.0', 'HTTP/1.1', 'HTTP/2'].includes(r.protocol)";
+    let jailed = lab.jail().js(sees).sh(ASK).exits(0);
+    assert_eq!(jailed.stdout, "200 200 200 ", "{jailed:?}");
+    let inside = a.seen().split_off(3);
+    let tokens = inside.iter().filter_map(|seen| seen.headers.get("x-token")).collect::<Vec<_>>();
+    assert_eq!(tokens, ["secret"; 3], "{inside:?}");
+    let version = "r.protocol === 'HTTP/1.0'";
+    assert_eq!(lab.jail().js(version).sh(ASK).exits(0).stdout, "200 403 403 ");
+    let token = "r.headers['x-token'] !== 'secret'";
+    assert_eq!(lab.jail().js(token).sh(ASK).exits(0).stdout, "403 403 403 ");
+    lab.assert_clean();
+}
+
+#[test]
+fn knows_run_time_parent_and_arguments() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let script = "cp \"$(command -v curl)\" ') Z 1 ('
+        ask() { \"$1\" -sS -o /dev/null -w '%{http_code} ' http://a.test/ -A \"a b\"; }
+        ask curl; ask './) Z 1 ('; curl -sS -o /dev/null -w '%{http_code}' http://a.test/";
+    assert_eq!(lab.outside().sh(script).exits(0).stdout, "200 200 200");
+    let rule = "const { ppid, argv, pid } = r.process;
+        ppid > 1 && ppid !== pid && /^[0-9a-f]{8}$/.test(r.jail)
+        && Math.abs(Date.now() - r.time) < 60000
+        && argv[0].endsWith(r.process.comm) && argv.slice(-2).join('|') === '-A|a b'";
+    let jailed = lab.jail().as_user().js(rule).sh(script).exits(0);
+    assert_eq!(jailed.stdout, "200 200 403", "{jailed:?}");
+    lab.assert_clean();
+}
+
+#[test]
 fn denies_what_rests_on_a_process_that_cannot_be_looked_up() {
     let lab = Lab::new();
     lab.origin("a.test");

@@ -21,8 +21,10 @@ use crate::policy::{HostPattern, TcpTarget};
 const AFTER_HELP: &str = "\
 Rules:
   The rule is JavaScript; the value of its last expression decides. It sees the request as `r`:
-    r.method  r.url  r.scheme  r.host  r.port  r.path  r.query  r.requester_ip
-    r.process   {pid, uid, comm, exe} of the program that connected, or null
+    r.method  r.url  r.scheme  r.host  r.port  r.path  r.query  r.protocol  r.requester_ip
+    r.headers       the fields by their lower-case names, or r.header(NAME) for one, or null
+    r.process       {pid, ppid, uid, comm, exe, argv} of the program that connected, or null
+    r.jail  r.time  the run's id, and when it came, in ms since 1970
   It answers with true or false, with a text (denied, with that text as the message), with
   {allow, deny_message}, or with {allow: {max_tx_bytes: N}} to bound what is sent. Anything
   else, an error, and more than 100 ms or 64 MiB, is a denial. Without a rule, all is denied.

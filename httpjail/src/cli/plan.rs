@@ -6,9 +6,10 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use http::Version;
 use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
 use super::args::{Action, Cli, RunArgs};
@@ -16,7 +17,7 @@ pub use super::options::{ClientCert, PrivateRange, Resolve};
 use super::upstream_proxy::{self, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
-    policy::{Authority, AuthorityError, HostPort, Openings, RequestFacts, Scheme},
+    policy::{Authority, AuthorityError, Headers, HostPort, Openings, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
     upstream::Proxies,
 };
@@ -27,7 +28,7 @@ pub enum Plan {
     /// Run a command in a jail.
     Run(Box<RunPlan>),
     /// Ask the rule about one request.
-    Test(TestPlan),
+    Test(Box<TestPlan>),
     /// Remove what dead runs left.
     Cleanup {
         /// Also what stays between runs.
@@ -179,7 +180,10 @@ impl Plan {
         }
         let rules = rules(cli.run.js.as_deref(), cli.run.js_file.as_deref())?;
         match cli.run.test {
-            Some(words) => Ok(Self::Test(TestPlan { rules, facts: question(&words)? })),
+            Some(words) => {
+                let facts = question(&words)?;
+                Ok(Self::Test(Box::new(TestPlan { rules, facts })))
+            }
             None => RunPlan::new(cli.run, rules).map(|run| Self::Run(Box::new(run))),
         }
     }
@@ -284,8 +288,11 @@ fn facts(method: Option<String>, url: &str) -> Result<RequestFacts, PlanError> {
         authority: Authority::new(named.host, named.port.unwrap_or(scheme.default_port())),
         path: path.to_owned(),
         query,
+        protocol: Some(Version::HTTP_11),
+        headers: Headers::default(),
         requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
         process: None,
+        time: SystemTime::now(),
     })
 }
 
@@ -308,8 +315,11 @@ fn connection(
         authority: Authority::new(host, port),
         path: String::new(),
         query: None,
+        protocol: None,
+        headers: Headers::default(),
         requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
         process: None,
+        time: SystemTime::now(),
     })
 }
 

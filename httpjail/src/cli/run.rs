@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
 };
 
 use clap::Parser;
@@ -15,7 +14,7 @@ use super::{
     report::Report,
 };
 use crate::{
-    policy::{Decision, DenyReason, Opaque, ProcessInspector, RequestFacts},
+    policy::{Decision, DenyReason, Opaque, RequestFacts, RunFacts},
     session::{self, SessionError, Swept},
 };
 
@@ -47,7 +46,7 @@ fn perform(plan: Plan) -> u8 {
         Plan::Run(run) => session::run(*run).map_or_else(|error| failed(&error), exit::of_outcome),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
         Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
-        Plan::Test(test) => printed(answer(test, &mut io::stdout().lock())),
+        Plan::Test(test) => printed(answer(*test, &mut io::stdout().lock())),
     }
 }
 
@@ -63,7 +62,7 @@ fn printed(outcome: io::Result<u8>) -> u8 {
 fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
     let TestPlan { rules, facts } = test;
     let decision =
-        rules.into_factory(Arc::new(NoProcesses)).engine().decide(&facts).held_to(facts.scheme);
+        rules.into_factory(RunFacts::default()).engine().decide(&facts).held_to(facts.scheme);
     let RequestFacts { method, .. } = &facts;
     let url = facts.url();
     match decision {
@@ -97,15 +96,6 @@ fn swept(swept: Swept) -> u8 {
         swept.runs, swept.parents
     ));
     exit::OK
-}
-
-/// `--test` has no process to look at.
-struct NoProcesses;
-
-impl ProcessInspector for NoProcesses {
-    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
-        Ok(None)
-    }
 }
 
 fn failed(error: &SessionError) -> u8 {

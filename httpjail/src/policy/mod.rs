@@ -6,7 +6,9 @@ mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod gate;
+mod headers;
 mod host;
+mod json;
 mod names;
 mod openings;
 mod pattern;
@@ -15,9 +17,12 @@ mod pulse;
 mod seldom;
 
 pub use decision::{Decision, Denial, DenyReason, Limits, Opaque};
-pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
+pub use engine::{
+    EngineFactory, NoProcesses, NoRule, ProcessDetails, ProcessInspector, RuleEngine, RunFacts,
+};
 pub use facts::{AuthorityInUrl, Process, RequestFacts, Scheme};
 pub use gate::{Gate, Silent};
+pub use headers::Headers;
 pub use host::{Authority, AuthorityError, Host, HostPort};
 pub use names::SyntheticNames;
 pub use openings::{HostPattern, Opened, OpeningError, Openings, TcpTarget};

@@ -173,7 +173,8 @@ impl Session {
             self.refused(1);
             Refusal::Incoherent(cause)
         })?;
-        self.worker.gate.judge(facts, Request::from_parts(parts, body)).map_err(Refusal::Denied)
+        let request = Request::from_parts(parts, body);
+        self.worker.gate.judge_request(facts, request).map_err(Refusal::Denied)
     }
 
     async fn answer(&self, judged: Judged, mut respond: SendResponse<Bytes>, form: Form) {

@@ -12,7 +12,7 @@ pub use error::RuleError;
 pub use quickjs::Js;
 pub use source::RuleSource;
 
-use crate::policy::{EngineFactory, NoRule, ProcessInspector};
+use crate::policy::{EngineFactory, NoRule, RunFacts};
 
 /// What decides in a run.
 #[derive(Clone, Debug)]
@@ -33,12 +33,11 @@ impl Rules {
         Js::compile(source.name(), source.text()).map(Self::QuickJs)
     }
 
-    /// The factory of engines for the worker threads; `processes` answers rules that ask which
-    /// program connected.
-    pub fn into_factory(self, processes: Arc<dyn ProcessInspector>) -> Arc<dyn EngineFactory> {
+    /// The factory of engines for the worker threads of `run`.
+    pub fn into_factory(self, run: RunFacts) -> Arc<dyn EngineFactory> {
         match self {
             Self::Absent => Arc::new(NoRule),
-            Self::QuickJs(js) => Arc::new(js.with_inspector(processes)),
+            Self::QuickJs(js) => Arc::new(js.in_run(run)),
         }
     }
 }

@@ -105,6 +105,7 @@ impl Planned {
         let role = ProxyRole {
             control: listens,
             inspect: asks,
+            run_id: run_dir.id().to_owned(),
             servers,
             canary: answers,
             kill_switch: jail.kill_switch()?,

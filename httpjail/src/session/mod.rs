@@ -9,6 +9,7 @@ mod canary;
 mod control;
 mod doors;
 mod error;
+mod inspect;
 mod jail;
 mod log;
 mod pem_file;

@@ -15,13 +15,14 @@ use std::{
 };
 
 use super::{
-    control::{Channel, Ready, RemoteInspector, STOP},
+    control::{Channel, Ready, STOP},
+    inspect::RemoteInspector,
     servers::Servers,
 };
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
-    policy::{Openings, Process},
+    policy::{Openings, Process, RunFacts},
     proxy::{self, Flow, FlowTable},
     record::{LogFile, Recorder, RecorderHandle},
     rules::Rules,
@@ -39,6 +40,8 @@ pub(super) struct ProxyRole {
     pub(super) control: Channel,
     /// Questions about processes.
     pub(super) inspect: Channel,
+    /// The run's id.
+    pub(super) run_id: String,
     /// The sockets to serve, marked as the jail's.
     pub(super) servers: Servers,
     /// What the jail's init says first, and is told.
@@ -101,7 +104,8 @@ impl ProxyRole {
         let (stopped, stop) = io::pipe()?;
         watch(self.control, self.kill_switch, stop)?;
         serve_dns(stub.clone(), self.servers.dns)?;
-        let inspector = Arc::new(RemoteInspector::new(self.inspect)?);
+        let processes = Arc::new(RemoteInspector::new(self.inspect)?);
+        let run = RunFacts { jail: Some(self.run_id), processes };
         let config = proxy::ProxyConfig {
             listeners: self.servers.proxy,
             flows: Arc::new(JailFlows(self.flows)),
@@ -109,7 +113,7 @@ impl ProxyRole {
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(authority),
-            engines: self.rules.into_factory(inspector),
+            engines: self.rules.into_factory(run),
             recorder,
             upstream: self.upstream,
             openings: self.openings,

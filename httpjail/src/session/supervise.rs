@@ -12,7 +12,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::control::{Channel, answer_inspection};
+use super::{control::Channel, inspect::answer_inspection};
 use crate::backend::linux::{
     signals::{Sender, Signals},
     spawn::{Child, HeldChild},

@@ -12,14 +12,14 @@ use super::{
     sandbox::{Outcome, Sandbox},
 };
 use crate::{
-    policy::{Decision, Denial, DenyReason, ProcessInspector, RequestFacts, RuleEngine},
+    policy::{Decision, Denial, DenyReason, RequestFacts, RuleEngine, RunFacts},
     rules::RuleSource,
 };
 
 /// Judges requests by a rule in JavaScript.
 pub(super) struct JsEngine {
     source: Arc<RuleSource>,
-    inspector: Arc<dyn ProcessInspector>,
+    run: RunFacts,
     /// `None` before the first request, and after damage until the next one.
     sandbox: Option<Sandbox>,
     warnings: Allowance,
@@ -30,13 +30,13 @@ pub(super) struct JsEngine {
 impl JsEngine {
     /// An engine for the calling thread. Its world is made when the first request is about to
     /// come: a command that sends none doesn't wait for it.
-    pub(super) fn new(source: Arc<RuleSource>, inspector: Arc<dyn ProcessInspector>) -> Self {
+    pub(super) fn new(source: Arc<RuleSource>, run: RunFacts) -> Self {
         let knows_tcp = source.text().contains("tcp");
-        Self { source, inspector, sandbox: None, warnings: Allowance::default(), knows_tcp }
+        Self { source, run, sandbox: None, warnings: Allowance::default(), knows_tcp }
     }
 
     fn restore(&mut self) {
-        match Sandbox::new(&self.source, Arc::clone(&self.inspector)) {
+        match Sandbox::new(&self.source, self.run.clone()) {
             Ok(sandbox) => self.sandbox = Some(sandbox),
             Err(error) => {
                 self.warn("requests denied: the rule engine can't be made", &error.to_string())
@@ -134,14 +134,8 @@ mod tests {
 
     #[test]
     fn a_world_is_made_before_the_first_request_if_there_is_time() {
-        struct Nobody;
-        impl ProcessInspector for Nobody {
-            fn executable(&self, _pid: u32) -> std::io::Result<Option<String>> {
-                Ok(None)
-            }
-        }
         let source = Arc::new(RuleSource::new("--js", "true"));
-        let mut engine = JsEngine::new(source, Arc::new(Nobody));
+        let mut engine = JsEngine::new(source, RunFacts::default());
         assert!(engine.sandbox.is_none());
         engine.prepare();
         assert!(engine.sandbox.is_some());

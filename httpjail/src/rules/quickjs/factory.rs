@@ -1,10 +1,10 @@
 //! A checked rule, from which each worker thread makes its engine.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use super::{engine::JsEngine, sandbox::Sandbox};
 use crate::{
-    policy::{EngineFactory, ProcessInspector, RuleEngine},
+    policy::{EngineFactory, RuleEngine, RunFacts},
     rules::{RuleError, RuleSource},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Js {
     source: Arc<RuleSource>,
-    inspector: Arc<dyn ProcessInspector>,
+    run: RunFacts,
 }
 
 impl Js {
@@ -24,33 +24,24 @@ impl Js {
     pub fn compile(name: &str, source: &str) -> Result<Self, RuleError> {
         let source = RuleSource::new(name, source);
         Sandbox::check(&source)?;
-        Ok(Self { source: Arc::new(source), inspector: Arc::new(Blind) })
+        Ok(Self { source: Arc::new(source), run: RunFacts::default() })
     }
 
-    /// The same rule, with an inspector that `r.process.exe` asks.
+    /// The same rule, for a run.
     #[must_use]
-    pub fn with_inspector(self, inspector: Arc<dyn ProcessInspector>) -> Self {
-        Self { inspector, ..self }
+    pub fn in_run(self, run: RunFacts) -> Self {
+        Self { run, ..self }
     }
 }
 
 impl EngineFactory for Js {
     fn engine(&self) -> Box<dyn RuleEngine> {
-        Box::new(JsEngine::new(Arc::clone(&self.source), Arc::clone(&self.inspector)))
+        Box::new(JsEngine::new(Arc::clone(&self.source), self.run.clone()))
     }
 }
 
 impl fmt::Debug for Js {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Js").field("source", &self.source).finish_non_exhaustive()
-    }
-}
-
-/// The inspector until there is one: knows no process.
-struct Blind;
-
-impl ProcessInspector for Blind {
-    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
-        Ok(None)
     }
 }
