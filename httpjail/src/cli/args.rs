@@ -15,7 +15,7 @@ use super::{
     options::{self, ClientCert, PrivateRange, Resolve, Timeout},
     upstream_proxy::UpstreamProxy,
 };
-use crate::policy::{HostPattern, TcpTarget};
+use crate::policy::{HostPattern, RequestPattern, TcpTarget};
 
 /// Shown below the options on the page of `--help`.
 const AFTER_HELP: &str = "\
@@ -30,8 +30,20 @@ Rules:
   else, an error, and more than 100 ms or 64 MiB, is a denial. Without a rule, all is denied.
   A connection that isn't HTTP has the scheme `tcp`; only {allow: {tcp: true}} opens it.
 
+Patterns:
+  --allow and --deny take '[METHOD[,METHOD] ]HOST[:PORT][/PATH]'. A part left out stands for
+  all, but --allow without a port means 80 for http and 443 for https; :* means every port.
+  * is one label of the host or one segment of the path, ** is any number of them:
+  *.example.com, **.example.com (itself included), /repos/*/issues, /repos/**. Queries aren't
+  looked at. --deny wins over --allow, and both over the rule. A path with dot segments or
+  encoded slashes fits no --allow that names a path, and each --deny that any reading of it
+  fits. --allow opens nothing but HTTP.
+
 Examples:
   Only GitHub:
+    httpjail --allow github.com -- git clone https://github.com/x/y
+
+  The same, as a rule:
     httpjail --js \"r.host === 'github.com'\" -- git clone https://github.com/x/y
 
   Read but not write, and keep a log:
@@ -101,6 +113,14 @@ pub(super) struct RunArgs {
     /// A file that holds the rule; it's read once, at the start
     #[arg(long, value_name = "FILE")]
     pub(super) js_file: Option<PathBuf>,
+
+    /// Allow these requests, whatever the rule says; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) allow: Vec<RequestPattern>,
+
+    /// Deny these requests, whatever else allows them; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) deny: Vec<RequestPattern>,
 
     /// Print what the rule says about one request, and run nothing
     #[arg(
@@ -312,6 +332,11 @@ mod tests {
             "git.test:22",
             "--allow-tcp=*.db.test:*",
             "--passthrough=*.bank.test",
+            "--allow",
+            "GET,POST a.test:80/x",
+            "--allow=b.test",
+            "--deny",
+            "**/admin/**",
             "--allow-new-privileges",
             "-vv",
             "-v",
@@ -333,6 +358,8 @@ mod tests {
         assert_eq!(run.allow_unix, [PathBuf::from("/run/a"), "/run/b".into()]);
         assert_eq!(run.allow_tcp.len(), 2);
         assert_eq!(run.passthrough, ["*.bank.test".parse().unwrap()]);
+        assert_eq!(run.allow, ["GET,POST a.test:80/x", "b.test"].map(|it| it.parse().unwrap()));
+        assert_eq!(run.deny, ["**/admin/**".parse().unwrap()]);
         assert!(run.allow_new_privileges);
         assert_eq!(run.verbose.verbose, 3);
         assert_eq!(run.command, ["cmd"]);
@@ -393,6 +420,8 @@ mod tests {
             &["--allow-tcp", "a.test:53", "cmd"],
             &["--passthrough", "a.test:443", "cmd"],
             &["--passthrough", "192.0.2.1", "cmd"],
+            &["--allow", "GET", "a.test", "cmd"],
+            &["--deny", "https://a.test", "cmd"],
             &["cleanup", "--js", "a"],
             &["cleanup", "more"],
         ] {
@@ -414,6 +443,8 @@ mod tests {
             &["--resolve", "a", "cmd"],
             &["--client-cert", "a.test=c.pem", "cmd"],
             &["--client-cert", "*=c.pem,k.pem", "cmd"],
+            &["--allow", "GET", "a.test", "cmd"],
+            &["--deny", "POST api*.test", "cmd"],
             &["--upstream-proxy", "socks5h://a.test:1080", "cmd"],
             &["--upstream-proxy", "http://a.test:x", "cmd"],
             &["--allow-private=10.1.2.3/8", "cmd"],

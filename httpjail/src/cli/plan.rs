@@ -17,7 +17,7 @@ pub use super::options::{ClientCert, PrivateRange, Resolve};
 use super::upstream_proxy::{self, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
-    policy::{Authority, AuthorityError, Headers, HostPort, Openings, RequestFacts, Scheme},
+    policy::{Authority, AuthorityError, Headers, HostPort, Lists, Openings, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
     upstream::Proxies,
 };
@@ -44,6 +44,8 @@ pub enum Plan {
 /// A run: rules are compiled, names and addresses parsed; no file was opened but the rule's.
 #[derive(Debug)]
 pub struct RunPlan {
+    /// What decides before the rule is asked.
+    pub lists: Lists,
     /// What decides.
     pub rules: Rules,
     /// The program, as given.
@@ -101,6 +103,8 @@ pub struct UpstreamPlan {
 /// A question to the rule.
 #[derive(Debug)]
 pub struct TestPlan {
+    /// What decides before the rule is asked.
+    pub lists: Lists,
     /// What decides.
     pub rules: Rules,
     /// The request.
@@ -182,7 +186,8 @@ impl Plan {
         match cli.run.test {
             Some(words) => {
                 let facts = question(&words)?;
-                Ok(Self::Test(Box::new(TestPlan { rules, facts })))
+                let lists = Lists { allow: cli.run.allow, deny: cli.run.deny };
+                Ok(Self::Test(Box::new(TestPlan { lists, rules, facts })))
             }
             None => RunPlan::new(cli.run, rules).map(|run| Self::Run(Box::new(run))),
         }
@@ -200,6 +205,7 @@ impl RunPlan {
         let ports: Vec<_> = ports.into_iter().collect();
         let published = Published::new(&ports).ok_or(PlanError::Published(ports.len()))?;
         Ok(Self {
+            lists: Lists { allow: run.allow, deny: run.deny },
             rules,
             command,
             args: words.collect(),

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     policy::{Decision, DenyReason, Opaque, RequestFacts, RunFacts},
+    rules::listed,
     session::{self, SessionError, Swept},
 };
 
@@ -60,9 +61,11 @@ fn printed(outcome: io::Result<u8>) -> u8 {
 
 /// Asks the rule, and prints its answer as data: the verdict's line, then the message if any.
 fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
-    let TestPlan { rules, facts } = test;
-    let decision =
-        rules.into_factory(RunFacts::default()).engine().decide(&facts).held_to(facts.scheme);
+    let TestPlan { lists, rules, facts } = test;
+    let decision = listed(lists, rules.into_factory(RunFacts::default()))
+        .engine()
+        .decide(&facts)
+        .held_to(facts.scheme);
     let RequestFacts { method, .. } = &facts;
     let url = facts.url();
     match decision {

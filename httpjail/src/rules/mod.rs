@@ -3,12 +3,14 @@
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod listed;
 mod quickjs;
 mod source;
 
 use std::sync::Arc;
 
 pub use error::RuleError;
+pub use listed::listed;
 pub use quickjs::Js;
 pub use source::RuleSource;
 

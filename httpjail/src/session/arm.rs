@@ -110,6 +110,7 @@ impl Planned {
             canary: answers,
             kill_switch: jail.kill_switch()?,
             log,
+            lists: self.plan.lists,
             rules: self.plan.rules,
             upstream: self.upstream,
             openings: self.plan.openings,

@@ -22,10 +22,10 @@ use super::{
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
-    policy::{Openings, Process, RunFacts},
+    policy::{Lists, Openings, Process, RunFacts},
     proxy::{self, Flow, FlowTable},
     record::{LogFile, Recorder, RecorderHandle},
-    rules::Rules,
+    rules::{Rules, listed},
     tls, upstream,
 };
 
@@ -50,6 +50,8 @@ pub(super) struct ProxyRole {
     pub(super) kill_switch: File,
     /// The request log.
     pub(super) log: Option<LogFile>,
+    /// What decides before the rules are asked.
+    pub(super) lists: Lists,
     /// The checked rules.
     pub(super) rules: Rules,
     /// How to reach origins.
@@ -113,7 +115,7 @@ impl ProxyRole {
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(authority),
-            engines: self.rules.into_factory(run),
+            engines: listed(self.lists, self.rules.into_factory(run)),
             recorder,
             upstream: self.upstream,
             openings: self.openings,
