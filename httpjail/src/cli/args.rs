@@ -110,7 +110,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "CODE", conflicts_with = "js_file", allow_hyphen_values = true)]
     pub(super) js: Option<String>,
 
-    /// A file that holds the rule; it's read once, at the start
+    /// A file that holds the rule; it's read anew when it changes, if the command can't write it
     #[arg(long, value_name = "FILE")]
     pub(super) js_file: Option<PathBuf>,
 
@@ -221,7 +221,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = options::workers)]
     pub(super) workers: Option<NonZeroUsize>,
 
-    /// Run nothing where a guard is missing that jails can do without
+    /// Run nothing where a guard is missing that jails can do without, or the command can write its
+    /// --js-file
     #[arg(long)]
     pub(super) strict: bool,
 

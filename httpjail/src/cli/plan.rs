@@ -48,6 +48,8 @@ pub struct RunPlan {
     pub lists: Lists,
     /// What decides.
     pub rules: Rules,
+    /// The file that the rule is from, if it is from one.
+    pub rule_file: Option<PathBuf>,
     /// The program, as given.
     pub command: OsString,
     /// Its arguments, untouched.
@@ -207,6 +209,7 @@ impl RunPlan {
         Ok(Self {
             lists: Lists { allow: run.allow, deny: run.deny },
             rules,
+            rule_file: run.js_file,
             command,
             args: words.collect(),
             request_log: run.request_log,

@@ -5,13 +5,15 @@ mod error;
 pub(crate) mod fuzz;
 mod listed;
 mod quickjs;
+mod reload;
 mod source;
 
 use std::sync::Arc;
 
 pub use error::RuleError;
 pub use listed::listed;
-pub use quickjs::Js;
+pub use quickjs::{Js, Replaced};
+pub use reload::Reload;
 pub use source::RuleSource;
 
 use crate::policy::{EngineFactory, NoRule, RunFacts};
@@ -26,6 +28,15 @@ pub enum Rules {
 }
 
 impl Rules {
+    /// The rule in JavaScript, by which another may be put in its place in the engines that the
+    /// factory makes.
+    pub fn javascript(&self) -> Option<Js> {
+        match self {
+            Self::Absent => None,
+            Self::QuickJs(js) => Some(js.clone()),
+        }
+    }
+
     /// Checks a rule in JavaScript; nothing of it is run.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::{
     num::NonZeroUsize,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -18,6 +18,7 @@ use super::{
     log::{self, Log, Owner},
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
+    rule_watch::RuleWatch,
     run_dir::RunDir,
     servers::Servers,
     supervise::{End, until_start},
@@ -32,7 +33,7 @@ use crate::{
         parent::Parent,
         probe,
         signals::Signals,
-        spawn::{self, Child, ENDING, HeldChild, SpawnPlan},
+        spawn::{self, Child, ENDING, HeldChild, Privileges, SpawnPlan},
         user::{self, Identity},
     },
     cli::plan::RunPlan,
@@ -57,6 +58,7 @@ pub(super) struct Planned {
     signals: Signals,
     hierarchy: Hierarchy,
     log: Option<Log>,
+    rule: Option<RuleWatch>,
 }
 
 impl Planned {
@@ -81,7 +83,8 @@ impl Planned {
         let log = log.transpose()?;
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
-        Ok(Self { plan, upstream, sockets, identity, inherited, signals, hierarchy, log })
+        let rule = rule_watch(&plan, identity.as_ref())?;
+        Ok(Self { plan, upstream, sockets, identity, inherited, signals, hierarchy, log, rule })
     }
 
     /// Puts the jail up. The proxy is forked first, then the command's init; both get ready while
@@ -112,6 +115,7 @@ impl Planned {
             log,
             lists: self.plan.lists,
             rules: self.plan.rules,
+            rule_file: self.plan.rule_file,
             upstream: self.upstream,
             openings: self.plan.openings,
             workers: self.plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get),
@@ -161,6 +165,7 @@ impl Planned {
                 proxy,
                 jail,
                 inspect: Some(inspect),
+                rule: self.rule,
                 parent,
                 hierarchy: self.hierarchy,
                 signals: self.signals,
@@ -223,6 +228,7 @@ struct Up {
     proxy: Proxy,
     jail: Jail,
     inspect: Option<Channel>,
+    rule: Option<RuleWatch>,
     parent: Parent,
     hierarchy: Hierarchy,
     signals: Signals,
@@ -259,8 +265,12 @@ impl Running {
         &self.command
     }
 
-    pub(super) fn proxy(&self) -> BorrowedFd<'_> {
-        self.up.proxy.as_fd()
+    pub(super) fn proxy(&self) -> &Proxy {
+        &self.up.proxy
+    }
+
+    pub(super) fn take_rule(&mut self) -> Option<RuleWatch> {
+        self.up.rule.take()
     }
 
     pub(super) fn take_inspect(&mut self) -> Option<Channel> {
@@ -281,6 +291,17 @@ impl Running {
     pub(super) fn close(self) -> Result<(), SessionError> {
         self.up.close()
     }
+}
+
+/// Watches over the rule's file, if it may.
+fn rule_watch(
+    plan: &RunPlan,
+    identity: Option<&Identity>,
+) -> Result<Option<RuleWatch>, SessionError> {
+    // A command that can become root can write what root can.
+    let identity = identity.filter(|_| plan.privileges == Privileges::Refused);
+    let start = |path: &PathBuf| RuleWatch::start(path, identity, plan.lacking);
+    plan.rule_file.as_ref().map_or(Ok(None), start)
 }
 
 /// A run that is short of descriptors could not even take down what it put up.

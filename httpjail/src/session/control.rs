@@ -15,6 +15,8 @@ use rustix::net::{
 
 /// Largest message: a PEM certificate and a path fit in it.
 const MESSAGE_MAX: usize = 16 * 1024;
+/// The supervisor's word that the rule's file, which comes with it, may have changed.
+pub(super) const RULE: &[u8] = b"rule";
 /// Most files that come with a message.
 const MAX_FILES: usize = 2;
 /// The supervisor's word that the proxy should end, and the proxy's that it heard it.

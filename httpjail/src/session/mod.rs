@@ -16,6 +16,8 @@ mod pem_file;
 mod proxy_process;
 mod proxy_role;
 mod reap;
+mod rule_file;
+mod rule_watch;
 mod run;
 mod run_dir;
 mod servers;

@@ -1,12 +1,12 @@
 //! The typestates of a run; each step consumes the last, and dropping one undoes it.
 
-use std::time::Instant;
+use std::{os::fd::AsFd, time::Instant};
 
 use super::{
     SessionError,
     arm::{Planned, Released, Running},
     reap,
-    supervise::{End, Watch},
+    supervise::{End, RuleChanges, Watch},
 };
 use crate::cli::plan::RunPlan;
 
@@ -66,12 +66,15 @@ fn outcome(end: End) -> Result<Outcome, SessionError> {
 
 fn wait(running: &mut Running, deadline: Option<Instant>) -> Result<End, SessionError> {
     let inspect = running.take_inspect();
+    let rule = running.take_rule();
+    let rule = rule.map(|watch| RuleChanges { watch, proxy: running.proxy() });
     let in_jail = |pid| running.holds(pid);
     let watch = Watch {
         signals: running.signals(),
         command: running.command(),
-        proxy: running.proxy(),
+        proxy: running.proxy().as_fd(),
         inspect,
+        rule,
         in_jail: &in_jail,
         deadline,
     };
