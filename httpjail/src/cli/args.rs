@@ -13,6 +13,7 @@ use clap::{
 
 use super::{
     options::{self, ClientCert, PrivateRange, Resolve, Timeout},
+    question::{HeaderField, Program},
     upstream_proxy::UpstreamProxy,
 };
 use crate::policy::{HostPattern, RequestPattern, TcpTarget};
@@ -122,7 +123,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "PATTERN")]
     pub(super) deny: Vec<RequestPattern>,
 
-    /// Print what the rule says about one request, and run nothing
+    /// Print what comes of one request and what decides about it, and run nothing
     #[arg(
         long,
         value_name = "[METHOD] URL",
@@ -146,6 +147,14 @@ pub(super) struct RunArgs {
         ]
     )]
     pub(super) test: Option<Vec<String>>,
+
+    /// With --test: the request has this header field; repeatable
+    #[arg(long, value_name = "NAME: VALUE", requires = "test", conflicts_with = "command")]
+    pub(super) header: Vec<HeaderField>,
+
+    /// With --test: this program sends the request
+    #[arg(long, value_name = "EXE", requires = "test", conflicts_with = "command")]
+    pub(super) process: Option<Program>,
 
     /// Append one line for each request: time, + or -, method, URL
     #[arg(long, value_name = "FILE")]
@@ -405,6 +414,10 @@ mod tests {
             &["--test", "u", "--keep-env", "A"],
             &["--test", "u", "--unset-env", "A"],
             &["--strict", "--test", "u"],
+            &["--header", "a: b", "cmd"],
+            &["--process", "/bin/sh", "cmd"],
+            &["--test", "u", "--header", "a"],
+            &["--test", "u", "--process", "sh"],
             &["--timeout", "0", "cmd"],
             &["--resolve", "a", "cmd"],
             &["--client-cert", "a.test=c", "cmd"],

@@ -14,6 +14,7 @@ use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
 use super::args::{Action, Cli, RunArgs};
 pub use super::options::{ClientCert, PrivateRange, Resolve};
+pub use super::question::Told;
 use super::upstream_proxy::{self, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
@@ -111,6 +112,8 @@ pub struct TestPlan {
     pub rules: Rules,
     /// The request.
     pub facts: RequestFacts,
+    /// What was told of it besides its URL; the facts hold it.
+    pub told: Told,
 }
 
 /// Why the command line is no plan; completes "failed to ...".
@@ -187,9 +190,11 @@ impl Plan {
         let rules = rules(cli.run.js.as_deref(), cli.run.js_file.as_deref())?;
         match cli.run.test {
             Some(words) => {
-                let facts = question(&words)?;
+                let told = Told { headers: cli.run.header, program: cli.run.process };
+                let mut facts = question(&words)?;
+                told.fill(&mut facts);
                 let lists = Lists { allow: cli.run.allow, deny: cli.run.deny };
-                Ok(Self::Test(Box::new(TestPlan { lists, rules, facts })))
+                Ok(Self::Test(Box::new(TestPlan { lists, rules, facts, told })))
             }
             None => RunPlan::new(cli.run, rules).map(|run| Self::Run(Box::new(run))),
         }

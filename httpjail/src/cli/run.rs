@@ -11,10 +11,11 @@ use super::{
     args::{Action, Cli},
     doctor, exit, log,
     plan::{Plan, TestPlan},
+    question::Decider,
     report::Report,
 };
 use crate::{
-    policy::{Decision, DenyReason, Opaque, RequestFacts, RunFacts},
+    policy::{Decision, DenyReason, Opaque, RequestFacts},
     rules::listed,
     session::{self, SessionError, Swept},
 };
@@ -59,14 +60,21 @@ fn printed(outcome: io::Result<u8>) -> u8 {
     })
 }
 
-/// Asks the rule, and prints its answer as data: the verdict's line, then the message if any.
+/// Asks the rule, and prints its answer as data: the verdict's line, then the message if any, then
+/// what decided.
 fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
-    let TestPlan { lists, rules, facts } = test;
-    let decision = listed(lists, rules.into_factory(RunFacts::default()))
-        .engine()
-        .decide(&facts)
-        .held_to(facts.scheme);
-    let RequestFacts { method, .. } = &facts;
+    let TestPlan { lists, rules, facts, told } = test;
+    let decider = Decider { listed: lists.find(&facts), rules: &rules }.to_string();
+    let mut engine = listed(lists, rules.into_factory(told.run())).engine();
+    let decision = engine.decide(&facts).held_to(facts.scheme);
+    let code = tell(decision, &facts, out)?;
+    writeln!(out, "decided by {decider}")?;
+    Ok(code)
+}
+
+/// Prints a decision, and gives the exit code that goes with it.
+fn tell(decision: Decision, facts: &RequestFacts, out: &mut impl Write) -> io::Result<u8> {
+    let RequestFacts { method, .. } = facts;
     let url = facts.url();
     match decision {
         Decision::Allow(limits) => {

@@ -51,6 +51,11 @@ impl Js {
         Ok(Self { rule: Arc::new(Rule::new(source)), run: RunFacts::default() })
     }
 
+    /// How errors speak of it: `--js`, or the file's path.
+    pub fn name(&self) -> String {
+        self.rule.source().name().to_owned()
+    }
+
     /// The same rule, for a run.
     #[must_use]
     pub fn in_run(self, run: RunFacts) -> Self {
