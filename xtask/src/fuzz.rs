@@ -34,6 +34,7 @@ enum Target {
     DnsMessage,
     Http2Frames,
     ProxyAnswer,
+    RequestPattern,
     RuleResult,
     Sniff,
 }
@@ -46,6 +47,7 @@ impl Target {
             Self::DnsMessage => "dns_message",
             Self::Http2Frames => "http2_frames",
             Self::ProxyAnswer => "proxy_answer",
+            Self::RequestPattern => "request_pattern",
             Self::RuleResult => "rule_result",
             Self::Sniff => "sniff",
         }

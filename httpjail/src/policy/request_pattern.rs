@@ -134,6 +134,12 @@ impl RequestPattern {
             }
     }
 
+    /// Whether it is about some paths only.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn names_path(&self) -> bool {
+        self.path.is_some()
+    }
+
     fn is_at(&self, authority: &Authority) -> bool {
         let port = match self.port {
             Port::Unsaid | Port::All => true,
