@@ -92,6 +92,9 @@ fn the_agent_reads_and_never_writes() {
     let finished = run(&lab, &block("sudo httpjail --js \"r.host === 'api.github.com'")).exits(0);
     assert_eq!(finished.stdout, "200 403 ");
     assert_eq!(api.seen().len(), 1);
+    let finished = run(&lab, &block("sudo httpjail --allow 'GET api.github.com'")).exits(0);
+    assert_eq!(finished.stdout, "200 403 ");
+    assert_eq!(api.seen().len(), 2);
     lab.assert_clean();
 }
 

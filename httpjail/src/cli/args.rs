@@ -13,23 +13,38 @@ use clap::{
 
 use super::{
     options::{self, ClientCert, PrivateRange, Resolve, Timeout},
+    question::{HeaderField, Program},
     upstream_proxy::UpstreamProxy,
 };
-use crate::policy::{HostPattern, TcpTarget};
+use crate::policy::{HostPattern, RequestPattern, TcpTarget};
 
 /// Shown below the options on the page of `--help`.
 const AFTER_HELP: &str = "\
 Rules:
   The rule is JavaScript; the value of its last expression decides. It sees the request as `r`:
-    r.method  r.url  r.scheme  r.host  r.port  r.path  r.query  r.requester_ip
-    r.process   {pid, uid, comm, exe} of the program that connected, or null
+    r.method  r.url  r.scheme  r.host  r.port  r.path  r.query  r.protocol  r.requester_ip
+    r.headers       the fields by their lower-case names, or r.header(NAME) for one, or null
+    r.process       {pid, ppid, uid, comm, exe, argv} of the program that connected, or null
+    r.jail  r.time  the run's id, and when it came, in ms since 1970
   It answers with true or false, with a text (denied, with that text as the message), with
   {allow, deny_message}, or with {allow: {max_tx_bytes: N}} to bound what is sent. Anything
   else, an error, and more than 100 ms or 64 MiB, is a denial. Without a rule, all is denied.
   A connection that isn't HTTP has the scheme `tcp`; only {allow: {tcp: true}} opens it.
 
+Patterns:
+  --allow and --deny take '[METHOD[,METHOD] ]HOST[:PORT][/PATH]'. A part left out stands for
+  all, but --allow without a port means 80 for http and 443 for https; :* means every port.
+  * is one label of the host or one segment of the path, ** is any number of them:
+  *.example.com, **.example.com (itself included), /repos/*/issues, /repos/**. Queries aren't
+  looked at. --deny wins over --allow, and both over the rule. A path with dot segments or
+  encoded slashes fits no --allow that names a path, and each --deny that any reading of it
+  fits. --allow opens nothing but HTTP.
+
 Examples:
   Only GitHub:
+    httpjail --allow github.com -- git clone https://github.com/x/y
+
+  The same, as a rule:
     httpjail --js \"r.host === 'github.com'\" -- git clone https://github.com/x/y
 
   Read but not write, and keep a log:
@@ -96,11 +111,19 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "CODE", conflicts_with = "js_file", allow_hyphen_values = true)]
     pub(super) js: Option<String>,
 
-    /// A file that holds the rule; it's read once, at the start
+    /// A file that holds the rule; it's read anew when it changes, if the command can't write it
     #[arg(long, value_name = "FILE")]
     pub(super) js_file: Option<PathBuf>,
 
-    /// Print what the rule says about one request, and run nothing
+    /// Allow these requests, whatever the rule says; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) allow: Vec<RequestPattern>,
+
+    /// Deny these requests, whatever else allows them; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) deny: Vec<RequestPattern>,
+
+    /// Print what comes of one request and what decides about it, and run nothing
     #[arg(
         long,
         value_name = "[METHOD] URL",
@@ -124,6 +147,14 @@ pub(super) struct RunArgs {
         ]
     )]
     pub(super) test: Option<Vec<String>>,
+
+    /// With --test: the request has this header field; repeatable
+    #[arg(long, value_name = "NAME: VALUE", requires = "test", conflicts_with = "command")]
+    pub(super) header: Vec<HeaderField>,
+
+    /// With --test: this program sends the request
+    #[arg(long, value_name = "EXE", requires = "test", conflicts_with = "command")]
+    pub(super) process: Option<Program>,
 
     /// Append one line for each request: time, + or -, method, URL
     #[arg(long, value_name = "FILE")]
@@ -199,7 +230,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = options::workers)]
     pub(super) workers: Option<NonZeroUsize>,
 
-    /// Run nothing where a guard is missing that jails can do without
+    /// Run nothing where a guard is missing that jails can do without, or the command can write its
+    /// --js-file
     #[arg(long)]
     pub(super) strict: bool,
 
@@ -310,6 +342,11 @@ mod tests {
             "git.test:22",
             "--allow-tcp=*.db.test:*",
             "--passthrough=*.bank.test",
+            "--allow",
+            "GET,POST a.test:80/x",
+            "--allow=b.test",
+            "--deny",
+            "**/admin/**",
             "--allow-new-privileges",
             "-vv",
             "-v",
@@ -331,6 +368,8 @@ mod tests {
         assert_eq!(run.allow_unix, [PathBuf::from("/run/a"), "/run/b".into()]);
         assert_eq!(run.allow_tcp.len(), 2);
         assert_eq!(run.passthrough, ["*.bank.test".parse().unwrap()]);
+        assert_eq!(run.allow, ["GET,POST a.test:80/x", "b.test"].map(|it| it.parse().unwrap()));
+        assert_eq!(run.deny, ["**/admin/**".parse().unwrap()]);
         assert!(run.allow_new_privileges);
         assert_eq!(run.verbose.verbose, 3);
         assert_eq!(run.command, ["cmd"]);
@@ -375,6 +414,10 @@ mod tests {
             &["--test", "u", "--keep-env", "A"],
             &["--test", "u", "--unset-env", "A"],
             &["--strict", "--test", "u"],
+            &["--header", "a: b", "cmd"],
+            &["--process", "/bin/sh", "cmd"],
+            &["--test", "u", "--header", "a"],
+            &["--test", "u", "--process", "sh"],
             &["--timeout", "0", "cmd"],
             &["--resolve", "a", "cmd"],
             &["--client-cert", "a.test=c", "cmd"],
@@ -391,6 +434,8 @@ mod tests {
             &["--allow-tcp", "a.test:53", "cmd"],
             &["--passthrough", "a.test:443", "cmd"],
             &["--passthrough", "192.0.2.1", "cmd"],
+            &["--allow", "GET", "a.test", "cmd"],
+            &["--deny", "https://a.test", "cmd"],
             &["cleanup", "--js", "a"],
             &["cleanup", "more"],
         ] {
@@ -412,6 +457,8 @@ mod tests {
             &["--resolve", "a", "cmd"],
             &["--client-cert", "a.test=c.pem", "cmd"],
             &["--client-cert", "*=c.pem,k.pem", "cmd"],
+            &["--allow", "GET", "a.test", "cmd"],
+            &["--deny", "POST api*.test", "cmd"],
             &["--upstream-proxy", "socks5h://a.test:1080", "cmd"],
             &["--upstream-proxy", "http://a.test:x", "cmd"],
             &["--allow-private=10.1.2.3/8", "cmd"],

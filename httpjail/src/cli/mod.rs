@@ -7,6 +7,7 @@ pub mod exit;
 mod log;
 mod options;
 pub mod plan;
+mod question;
 mod report;
 mod run;
 mod upstream_proxy;

@@ -6,17 +6,19 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use http::Version;
 use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
 use super::args::{Action, Cli, RunArgs};
 pub use super::options::{ClientCert, PrivateRange, Resolve};
+pub use super::question::Told;
 use super::upstream_proxy::{self, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
-    policy::{Authority, AuthorityError, HostPort, Openings, RequestFacts, Scheme},
+    policy::{Authority, AuthorityError, Headers, HostPort, Lists, Openings, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
     upstream::Proxies,
 };
@@ -27,7 +29,7 @@ pub enum Plan {
     /// Run a command in a jail.
     Run(Box<RunPlan>),
     /// Ask the rule about one request.
-    Test(TestPlan),
+    Test(Box<TestPlan>),
     /// Remove what dead runs left.
     Cleanup {
         /// Also what stays between runs.
@@ -43,8 +45,12 @@ pub enum Plan {
 /// A run: rules are compiled, names and addresses parsed; no file was opened but the rule's.
 #[derive(Debug)]
 pub struct RunPlan {
+    /// What decides before the rule is asked.
+    pub lists: Lists,
     /// What decides.
     pub rules: Rules,
+    /// The file that the rule is from, if it is from one.
+    pub rule_file: Option<PathBuf>,
     /// The program, as given.
     pub command: OsString,
     /// Its arguments, untouched.
@@ -100,10 +106,14 @@ pub struct UpstreamPlan {
 /// A question to the rule.
 #[derive(Debug)]
 pub struct TestPlan {
+    /// What decides before the rule is asked.
+    pub lists: Lists,
     /// What decides.
     pub rules: Rules,
     /// The request.
     pub facts: RequestFacts,
+    /// What was told of it besides its URL; the facts hold it.
+    pub told: Told,
 }
 
 /// Why the command line is no plan; completes "failed to ...".
@@ -179,7 +189,13 @@ impl Plan {
         }
         let rules = rules(cli.run.js.as_deref(), cli.run.js_file.as_deref())?;
         match cli.run.test {
-            Some(words) => Ok(Self::Test(TestPlan { rules, facts: question(&words)? })),
+            Some(words) => {
+                let told = Told { headers: cli.run.header, program: cli.run.process };
+                let mut facts = question(&words)?;
+                told.fill(&mut facts);
+                let lists = Lists { allow: cli.run.allow, deny: cli.run.deny };
+                Ok(Self::Test(Box::new(TestPlan { lists, rules, facts, told })))
+            }
             None => RunPlan::new(cli.run, rules).map(|run| Self::Run(Box::new(run))),
         }
     }
@@ -196,7 +212,9 @@ impl RunPlan {
         let ports: Vec<_> = ports.into_iter().collect();
         let published = Published::new(&ports).ok_or(PlanError::Published(ports.len()))?;
         Ok(Self {
+            lists: Lists { allow: run.allow, deny: run.deny },
             rules,
+            rule_file: run.js_file,
             command,
             args: words.collect(),
             request_log: run.request_log,
@@ -284,8 +302,11 @@ fn facts(method: Option<String>, url: &str) -> Result<RequestFacts, PlanError> {
         authority: Authority::new(named.host, named.port.unwrap_or(scheme.default_port())),
         path: path.to_owned(),
         query,
+        protocol: Some(Version::HTTP_11),
+        headers: Headers::default(),
         requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
         process: None,
+        time: SystemTime::now(),
     })
 }
 
@@ -308,8 +329,11 @@ fn connection(
         authority: Authority::new(host, port),
         path: String::new(),
         query: None,
+        protocol: None,
+        headers: Headers::default(),
         requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
         process: None,
+        time: SystemTime::now(),
     })
 }
 

@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
 };
 
 use clap::Parser;
@@ -12,10 +11,12 @@ use super::{
     args::{Action, Cli},
     doctor, exit, log,
     plan::{Plan, TestPlan},
+    question::Decider,
     report::Report,
 };
 use crate::{
-    policy::{Decision, DenyReason, Opaque, ProcessInspector, RequestFacts},
+    policy::{Decision, DenyReason, Opaque, RequestFacts},
+    rules::listed,
     session::{self, SessionError, Swept},
 };
 
@@ -47,7 +48,7 @@ fn perform(plan: Plan) -> u8 {
         Plan::Run(run) => session::run(*run).map_or_else(|error| failed(&error), exit::of_outcome),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
         Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
-        Plan::Test(test) => printed(answer(test, &mut io::stdout().lock())),
+        Plan::Test(test) => printed(answer(*test, &mut io::stdout().lock())),
     }
 }
 
@@ -59,12 +60,21 @@ fn printed(outcome: io::Result<u8>) -> u8 {
     })
 }
 
-/// Asks the rule, and prints its answer as data: the verdict's line, then the message if any.
+/// Asks the rule, and prints its answer as data: the verdict's line, then the message if any, then
+/// what decided.
 fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
-    let TestPlan { rules, facts } = test;
-    let decision =
-        rules.into_factory(Arc::new(NoProcesses)).engine().decide(&facts).held_to(facts.scheme);
-    let RequestFacts { method, .. } = &facts;
+    let TestPlan { lists, rules, facts, told } = test;
+    let decider = Decider { listed: lists.find(&facts), rules: &rules }.to_string();
+    let mut engine = listed(lists, rules.into_factory(told.run())).engine();
+    let decision = engine.decide(&facts).held_to(facts.scheme);
+    let code = tell(decision, &facts, out)?;
+    writeln!(out, "decided by {decider}")?;
+    Ok(code)
+}
+
+/// Prints a decision, and gives the exit code that goes with it.
+fn tell(decision: Decision, facts: &RequestFacts, out: &mut impl Write) -> io::Result<u8> {
+    let RequestFacts { method, .. } = facts;
     let url = facts.url();
     match decision {
         Decision::Allow(limits) => {
@@ -97,15 +107,6 @@ fn swept(swept: Swept) -> u8 {
         swept.runs, swept.parents
     ));
     exit::OK
-}
-
-/// `--test` has no process to look at.
-struct NoProcesses;
-
-impl ProcessInspector for NoProcesses {
-    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
-        Ok(None)
-    }
 }
 
 fn failed(error: &SessionError) -> u8 {

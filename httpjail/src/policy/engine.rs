@@ -1,6 +1,6 @@
 //! What the gate needs of a rule engine and of the system, as traits.
 
-use std::io;
+use std::{fmt, io, sync::Arc};
 
 use super::{Decision, Denial, DenyReason, RequestFacts};
 
@@ -36,6 +36,61 @@ pub trait ProcessInspector: Send + Sync {
     ///
     /// When it could not be found out: no decision may rest on that.
     fn executable(&self, pid: u32) -> io::Result<Option<String>>;
+
+    /// More about `pid`, as it is now, or `None` as for [`ProcessInspector::executable`], and
+    /// somewhat dearer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ProcessInspector::executable`].
+    fn details(&self, pid: u32) -> io::Result<Option<ProcessDetails>>;
+}
+
+/// What a process is, as far as it must be looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessDetails {
+    /// The path of the program that it runs.
+    pub exe: String,
+    /// The process that it is a child of.
+    pub ppid: u32,
+    /// Its arguments, its own name first: what it says of itself, since it can write there.
+    pub argv: Vec<String>,
+}
+
+/// What a rule may know that is the same for all requests of a run.
+#[derive(Clone)]
+pub struct RunFacts {
+    /// The run's id, where there is a run.
+    pub jail: Option<String>,
+    /// Who tells about processes.
+    pub processes: Arc<dyn ProcessInspector>,
+}
+
+impl fmt::Debug for RunFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunFacts").field("jail", &self.jail).finish_non_exhaustive()
+    }
+}
+
+/// Where there are no processes to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct NoProcesses;
+
+impl ProcessInspector for NoProcesses {
+    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn details(&self, _pid: u32) -> io::Result<Option<ProcessDetails>> {
+        Ok(None)
+    }
+}
+
+impl Default for RunFacts {
+    /// Those of no run.
+    fn default() -> Self {
+        Self { jail: None, processes: Arc::new(NoProcesses) }
+    }
 }
 
 /// The engine that stands in when no rule was given: all is denied.

@@ -2,9 +2,12 @@
 
 use std::{
     cell::RefCell,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use http::Request;
 
 use super::{
     Decision, Denial, DenyReason, Limits, Opened, Permitted, Pulse, RequestFacts, RuleEngine,
@@ -27,7 +30,7 @@ pub struct Gate {
 #[derive(Debug)]
 pub enum Silent {
     /// It may pass, whatever will be said.
-    Open(Permitted<()>),
+    Open(Box<Permitted<()>>),
     /// That depends on what it will say; nothing was recorded.
     Unknown,
     /// It was denied and recorded: the rule hung.
@@ -74,6 +77,22 @@ impl Gate {
         }
     }
 
+    /// Judges `facts` of `request`, which lends them its header fields meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Gate::judge`].
+    pub fn judge_request<B>(
+        &self,
+        mut facts: RequestFacts,
+        mut request: Request<B>,
+    ) -> Result<Permitted<Request<B>>, Denial> {
+        facts.headers = mem::take(request.headers_mut()).into();
+        let (mut facts, limits, mut request) = self.judge(facts, request)?.into_parts();
+        *request.headers_mut() = mem::take(&mut facts.headers).into_map();
+        Ok(Permitted::new(facts, limits, request))
+    }
+
     /// Whether it is worth asking about a connection whose client says nothing.
     pub fn may_open_tcp(&self) -> bool {
         self.engine.borrow().may_open_tcp()
@@ -93,7 +112,7 @@ impl Gate {
         let decision = decision.held_to(facts.scheme);
         let Decision::Allow(limits) = decision else { return Silent::Unknown };
         self.recorder.request(&facts, &decision);
-        Silent::Open(Permitted::new(Arc::unwrap_or_clone(facts), limits, ()))
+        Silent::Open(Box::new(Permitted::new(Arc::unwrap_or_clone(facts), limits, ())))
     }
 
     /// Lets pass what an option of the user's opened, and writes its record.

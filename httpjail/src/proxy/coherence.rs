@@ -1,10 +1,12 @@
 //! From a request head to the facts that are judged: one host, one port, one path, whatever way
 //! the client wrote them, or a refusal (P8).
 
+use std::time::SystemTime;
+
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 
 use super::connection::Destination;
-use crate::policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme};
+use crate::policy::{Authority, AuthorityError, Headers, HostPort, RequestFacts, Scheme};
 
 /// Why a request can't be judged.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +56,8 @@ impl Incoherent {
     }
 }
 
-/// The facts of a request that came over a connection to `destination`.
+/// The facts of a request that came over a connection to `destination`, but for its header fields,
+/// which are lent when it is judged.
 pub(super) fn facts(destination: &Destination, parts: &Parts) -> Result<RequestFacts, Incoherent> {
     if parts.method == Method::CONNECT {
         return Err(Incoherent::Connect);
@@ -70,8 +73,11 @@ pub(super) fn facts(destination: &Destination, parts: &Parts) -> Result<RequestF
         authority,
         path: target.path().to_owned(),
         query: target.query().map(str::to_owned),
+        protocol: Some(parts.version),
+        headers: Headers::default(),
         requester: destination.requester,
         process: destination.process.clone(),
+        time: SystemTime::now(),
     })
 }
 

@@ -179,7 +179,7 @@ async fn first_bytes<S: Stream>(
             return told;
         }
         match worker.gate.judge_silent(opaque::facts(destination)) {
-            Silent::Open(permitted) => return Ok(First::Open(Box::new(permitted))),
+            Silent::Open(permitted) => return Ok(First::Open(permitted)),
             Silent::Denied => return Ok(First::Denied),
             Silent::Unknown => patience = patience.saturating_sub(silence),
         }

@@ -189,7 +189,8 @@ impl Session {
             self.refused(1);
             Refusal::Incoherent(cause)
         })?;
-        self.worker.gate.judge(facts, Request::from_parts(parts, body)).map_err(Refusal::Denied)
+        let request = Request::from_parts(parts, body);
+        self.worker.gate.judge_request(facts, request).map_err(Refusal::Denied)
     }
 
     /// What a CONNECT opens. It decides nothing itself, and has no record, unless it asks for a

@@ -1,6 +1,9 @@
 //! Connections as a whole: judged by where they go, and carried unread.
 
-use std::{any::Any, time::Duration};
+use std::{
+    any::Any,
+    time::{Duration, SystemTime},
+};
 
 use socket2::SockRef;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -12,7 +15,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    policy::{Authority, Host, Opened, Permitted, RequestFacts, Scheme},
+    policy::{Authority, Headers, Host, Opened, Permitted, RequestFacts, Scheme},
     streams::Prefixed,
     upstream::Origin,
 };
@@ -33,8 +36,11 @@ fn facts_of(destination: &Destination, scheme: Scheme, authority: Authority) -> 
         authority,
         path: String::new(),
         query: None,
+        protocol: None,
+        headers: Headers::default(),
         requester: destination.requester,
         process: destination.process.clone(),
+        time: SystemTime::now(),
     }
 }
 

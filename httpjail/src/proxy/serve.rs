@@ -151,7 +151,7 @@ impl Session {
         let may_turn = !parts.extensions.is_empty() && body.is_end_stream();
         let handshake = may_turn.then(|| Handshake::of(&parts)).flatten();
         let request = Request::from_parts(parts, body);
-        let permitted = self.worker.gate.judge(facts, request).map_err(Refusal::Denied)?;
+        let permitted = self.worker.gate.judge_request(facts, request).map_err(Refusal::Denied)?;
         Ok(match handshake {
             None => Next::Forward(permitted),
             Some(handshake) => Next::WebSocket(permitted, handshake),

@@ -2,7 +2,7 @@
 
 use std::{
     num::NonZeroUsize,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -19,6 +19,7 @@ use super::{
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
     relay::Relay,
+    rule_watch::RuleWatch,
     run_dir::RunDir,
     servers::Servers,
     supervise::{End, until_start},
@@ -33,7 +34,7 @@ use crate::{
         parent::Parent,
         probe,
         signals::Signals,
-        spawn::{self, Child, ENDING, HeldChild, Outer, SpawnError, SpawnPlan},
+        spawn::{self, Child, ENDING, HeldChild, Outer, Privileges, SpawnError, SpawnPlan},
         user::{self, Identity},
     },
     cli::plan::RunPlan,
@@ -63,6 +64,7 @@ pub(super) struct Planned {
     signals: Signals,
     hierarchy: Hierarchy,
     log: Option<Log>,
+    rule: Option<RuleWatch>,
 }
 
 impl Planned {
@@ -89,6 +91,7 @@ impl Planned {
         let log = log.transpose()?;
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
+        let rule = rule_watch(&plan, identity.as_ref())?;
         Ok(Self {
             plan,
             workers,
@@ -100,6 +103,7 @@ impl Planned {
             signals,
             hierarchy,
             log,
+            rule,
         })
     }
 
@@ -124,11 +128,14 @@ impl Planned {
         let role = ProxyRole {
             control: listens,
             inspect: asks,
+            run_id: run_dir.id().to_owned(),
             servers,
             canary: answers,
             kill_switch: jail.kill_switch()?,
             log,
+            lists: self.plan.lists,
             rules: self.plan.rules,
+            rule_file: self.plan.rule_file,
             upstream: self.upstream,
             openings: self.plan.openings,
             workers: self.workers,
@@ -187,6 +194,7 @@ impl Planned {
                 proxy,
                 jail,
                 inspect: Some(inspect),
+                rule: self.rule,
                 parent,
                 hierarchy: self.hierarchy,
                 signals: self.signals,
@@ -257,6 +265,7 @@ struct Up {
     proxy: Proxy,
     jail: Jail,
     inspect: Option<Channel>,
+    rule: Option<RuleWatch>,
     parent: Parent,
     hierarchy: Hierarchy,
     signals: Signals,
@@ -293,8 +302,12 @@ impl Running {
         &self.command
     }
 
-    pub(super) fn proxy(&self) -> BorrowedFd<'_> {
-        self.up.proxy.as_fd()
+    pub(super) fn proxy(&self) -> &Proxy {
+        &self.up.proxy
+    }
+
+    pub(super) fn take_rule(&mut self) -> Option<RuleWatch> {
+        self.up.rule.take()
     }
 
     pub(super) fn take_inspect(&mut self) -> Option<Channel> {
@@ -323,6 +336,17 @@ impl Running {
         }
         closed
     }
+}
+
+/// Watches over the rule's file, if it may.
+fn rule_watch(
+    plan: &RunPlan,
+    identity: Option<&Identity>,
+) -> Result<Option<RuleWatch>, SessionError> {
+    // A command that can become root can write what root can.
+    let identity = identity.filter(|_| plan.privileges == Privileges::Refused);
+    let start = |path: &PathBuf| RuleWatch::start(path, identity, plan.lacking);
+    plan.rule_file.as_ref().map_or(Ok(None), start)
 }
 
 /// A run that is short of descriptors could not even take down what it put up, and the proxy, which

@@ -99,6 +99,15 @@ pub enum SessionError {
         /// The cause.
         source: io::Error,
     },
+    /// The command could write its own rule, and `--strict` asks for what it can't.
+    #[error("guard the rule file {}, which --strict asks for: the command can write {}",
+        path.display(), what.display())]
+    RuleFile {
+        /// Its path.
+        path: PathBuf,
+        /// The file, or the folder on the way to it.
+        what: PathBuf,
+    },
     /// The proxy role could not be started, or ended before it was ready.
     #[error("start the proxy")]
     Proxy(#[source] io::Error),
@@ -156,6 +165,10 @@ impl SessionError {
                 "run it through sudo: sudo httpjail … (a mode without root is to come)"
             }
             Self::Descriptors { .. } => MORE_DESCRIPTORS,
+            Self::RuleFile { .. } => {
+                "keep it in a folder that the command's user can't write, nor one above it; without \
+                 --strict it is read once, at the start"
+            }
             Self::RunDir(_) => "/run must be writable for root; is this a read-only container?",
             Self::Hierarchy(_) => {
                 "httpjail needs cgroup v2: mount -t cgroup2 cgroup2 /sys/fs/cgroup"

@@ -1,6 +1,7 @@
 //! The proxy role as the supervisor sees it: a child process that reports, serves and ends.
 
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use rustix::{
 };
 
 use super::{
-    control::{Channel, Ready, STOP},
+    control::{Channel, RULE, Ready, STOP},
     proxy_role::ProxyRole,
 };
 use crate::backend::linux::role::{self, Role, RolePlan};
@@ -54,6 +55,15 @@ impl Proxy {
         let report = self.control.receive()?;
         Ready::decode(&report)
             .ok_or_else(|| io::Error::other("it ended before it served; its own message is above"))
+    }
+
+    /// Hands the rule's file over, to be read anew.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy is dead, or doesn't listen.
+    pub(super) fn hand_rule(&self, file: &File) -> io::Result<()> {
+        self.control.send_at_once(RULE, &[file.as_fd()])
     }
 
     /// Whether it has ended, or is about to.

@@ -15,16 +15,17 @@ use std::{
 };
 
 use super::{
-    control::{Channel, Ready, RemoteInspector, STOP},
+    control::{Channel, RULE, Ready, STOP},
+    inspect::RemoteInspector,
     servers::Servers,
 };
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
-    policy::{Openings, Process},
+    policy::{Lists, Openings, Process, RunFacts},
     proxy::{self, Flow, FlowTable},
     record::{LogFile, Recorder, RecorderHandle},
-    rules::Rules,
+    rules::{Reload, Rules, listed},
     tls, upstream,
 };
 
@@ -39,6 +40,8 @@ pub(super) struct ProxyRole {
     pub(super) control: Channel,
     /// Questions about processes.
     pub(super) inspect: Channel,
+    /// The run's id.
+    pub(super) run_id: String,
     /// The sockets to serve, marked as the jail's.
     pub(super) servers: Servers,
     /// What the jail's init says first, and is told.
@@ -47,8 +50,12 @@ pub(super) struct ProxyRole {
     pub(super) kill_switch: File,
     /// The request log.
     pub(super) log: Option<LogFile>,
+    /// What decides before the rules are asked.
+    pub(super) lists: Lists,
     /// The checked rules.
     pub(super) rules: Rules,
+    /// The file that the rule is from, if it is from one.
+    pub(super) rule_file: Option<PathBuf>,
     /// How to reach origins.
     pub(super) upstream: upstream::Options,
     /// What goes out unread.
@@ -99,9 +106,12 @@ impl ProxyRole {
         let names = Arc::new(dns::Names::new());
         let stub = dns::Stub::new(Arc::clone(&names));
         let (stopped, stop) = io::pipe()?;
-        watch(self.control, self.kill_switch, stop)?;
+        let rule = self.rules.javascript().zip(self.rule_file);
+        let reload = rule.map(|(rule, file)| Reload::new(rule, file));
+        watch(self.control, self.kill_switch, stop, reload)?;
         serve_dns(stub.clone(), self.servers.dns)?;
-        let inspector = Arc::new(RemoteInspector::new(self.inspect)?);
+        let processes = Arc::new(RemoteInspector::new(self.inspect)?);
+        let run = RunFacts { jail: Some(self.run_id), processes };
         let config = proxy::ProxyConfig {
             listeners: self.servers.proxy,
             flows: Arc::new(JailFlows(self.flows)),
@@ -109,7 +119,7 @@ impl ProxyRole {
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(authority),
-            engines: self.rules.into_factory(inspector),
+            engines: listed(self.lists, self.rules.into_factory(run)),
             recorder,
             upstream: self.upstream,
             openings: self.openings,
@@ -125,19 +135,31 @@ impl ProxyRole {
     }
 }
 
-/// Waits for the supervisor's word on a thread of its own. If the supervisor dies instead, the
-/// jail is ended, and this process with it (P3).
-fn watch(control: Channel, mut kill_switch: File, stop: io::PipeWriter) -> io::Result<()> {
-    let wait = move || match control.receive() {
-        Ok(word) if word == STOP => {
-            // A supervisor that is gone by now waits for nothing.
-            let _ = control.send(STOP);
-            drop(stop);
-        }
-        Ok(_) | Err(_) => {
-            let killed = kill_switch.write_all(b"1");
-            tracing::error!(?killed, "the supervisor is dead; the jail was ended");
-            drop(stop);
+/// Waits for the supervisor's word on a thread of its own, and reads the rule anew when told to. If
+/// the supervisor dies, the jail is ended, and this process with it (P3).
+fn watch(
+    control: Channel,
+    mut kill_switch: File,
+    stop: io::PipeWriter,
+    mut reload: Option<Reload>,
+) -> io::Result<()> {
+    let wait = move || loop {
+        match control.receive_files() {
+            Ok((word, files)) if word == RULE => {
+                for (reload, file) in reload.iter_mut().zip(files) {
+                    reload.read(file.into());
+                }
+            }
+            Ok((word, _)) if word == STOP => {
+                // A supervisor that is gone by now waits for nothing.
+                let _ = control.send(STOP);
+                return drop(stop);
+            }
+            Ok(_) | Err(_) => {
+                let killed = kill_switch.write_all(b"1");
+                tracing::error!(?killed, "the supervisor is dead; the jail was ended");
+                return drop(stop);
+            }
         }
     };
     thread::Builder::new().name("supervisor".to_owned()).spawn(wait).map(drop)

@@ -1,12 +1,15 @@
 //! The typestates of a run; each step consumes the last, and dropping one undoes it.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use super::{
     SessionError,
     arm::{Planned, Released, Running},
     reap,
-    supervise::{End, Watch, earliest},
+    supervise::{End, RuleChanges, Watch, earliest},
 };
 use crate::cli::plan::RunPlan;
 
@@ -52,12 +55,15 @@ fn sweep(running: &Running) {
 /// Waits for the command, then takes the jail down, whatever the wait said.
 fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, SessionError> {
     let inspect = running.take_inspect();
+    let rule = running.take_rule();
+    let rule = rule.map(|watch| RuleChanges { watch, proxy: running.proxy() });
     let in_jail = |pid| running.holds(pid);
     let mut watch = Watch {
         signals: running.signals(),
         command: running.command(),
-        proxy: running.proxy(),
+        proxy: running.proxy().as_fd(),
         inspect,
+        rule,
         in_jail: &in_jail,
         deadline,
         grace: None,

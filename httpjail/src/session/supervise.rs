@@ -12,7 +12,9 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::control::{Channel, answer_inspection};
+use super::{
+    control::Channel, inspect::answer_inspection, proxy_process::Proxy, rule_watch::RuleWatch,
+};
 use crate::backend::linux::{
     signals::{Sender, Signals},
     spawn::{Child, HeldChild},
@@ -66,12 +68,31 @@ pub(super) struct Watch<'a> {
     pub(super) proxy: BorrowedFd<'a>,
     /// The proxy's questions about processes.
     pub(super) inspect: Option<Channel>,
+    /// Changes of the rule's file.
+    pub(super) rule: Option<RuleChanges<'a>>,
     /// Answers whether a process belongs to the jail.
     pub(super) in_jail: &'a dyn Fn(u32) -> bool,
     /// When the command must have ended.
     pub(super) deadline: Option<Instant>,
     /// The same, set once it is told to end.
     pub(super) grace: Option<Instant>,
+}
+
+/// Hands the rule's file to the proxy when it changes.
+pub(super) struct RuleChanges<'a> {
+    /// Tells of them.
+    pub(super) watch: RuleWatch,
+    /// Takes the file.
+    pub(super) proxy: &'a Proxy,
+}
+
+impl RuleChanges<'_> {
+    fn take_up(&mut self) {
+        let Some(file) = self.watch.changed() else { return };
+        if let Err(error) = self.proxy.hand_rule(&file) {
+            tracing::warn!(%error, "the rule stays as it is: the proxy doesn't take the new one");
+        }
+    }
 }
 
 impl Watch<'_> {
@@ -82,6 +103,8 @@ impl Watch<'_> {
     /// When the wait itself fails; the caller ends the jail then.
     pub(super) fn until_end(&mut self) -> io::Result<End> {
         let mut told: Option<(i32, Instant)> = None;
+        // It may have changed since it was read.
+        self.rule.iter_mut().for_each(RuleChanges::take_up);
         loop {
             let limit = earliest(self.deadline, told.map(|(_, grace)| grace));
             let ready = self.poll(limit)?;
@@ -110,6 +133,9 @@ impl Watch<'_> {
             {
                 self.inspect = None;
             }
+            if ready.rule {
+                self.rule.iter_mut().for_each(RuleChanges::take_up);
+            }
             let now = Instant::now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(End::TimedOut);
@@ -132,13 +158,19 @@ impl Watch<'_> {
         if let Some(channel) = &self.inspect {
             fds.push(PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN));
         }
+        let inspect = self.inspect.as_ref().map(|_| fds.len() - 1);
+        if let Some(rule) = &self.rule {
+            fds.push(PollFd::from_borrowed_fd(rule.watch.as_fd(), PollFlags::IN));
+        }
+        let rule = self.rule.as_ref().map(|_| fds.len() - 1);
         wait(&mut fds, limit)?;
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Ready {
             command: is_ready(0),
             proxy: is_ready(1),
             signals: is_ready(2),
-            inspect: is_ready(3),
+            inspect: inspect.is_some_and(is_ready),
+            rule: rule.is_some_and(is_ready),
         })
     }
 }
@@ -149,6 +181,7 @@ struct Ready {
     proxy: bool,
     signals: bool,
     inspect: bool,
+    rule: bool,
 }
 
 /// Waits until the command runs, or can't be run: `None`. Or until it must not be run any more: at
@@ -316,6 +349,7 @@ mod tests {
             command,
             proxy: proxy.1.as_fd(),
             inspect: None,
+            rule: None,
             in_jail: &in_jail,
             deadline,
             grace: None,

@@ -9,34 +9,32 @@ use tracing::warn;
 
 use super::{
     console::Printable,
+    factory::Rule,
     sandbox::{Outcome, Sandbox},
 };
-use crate::{
-    policy::{Decision, Denial, DenyReason, ProcessInspector, RequestFacts, RuleEngine},
-    rules::RuleSource,
-};
+use crate::policy::{Decision, Denial, DenyReason, RequestFacts, RuleEngine, RunFacts};
 
 /// Judges requests by a rule in JavaScript.
 pub(super) struct JsEngine {
-    source: Arc<RuleSource>,
-    inspector: Arc<dyn ProcessInspector>,
+    rule: Arc<Rule>,
+    /// Which rule the sandbox holds.
+    number: u64,
+    run: RunFacts,
     /// `None` before the first request, and after damage until the next one.
     sandbox: Option<Sandbox>,
     warnings: Allowance,
-    /// Whether the rule has the word `tcp`, without which it hardly says `{allow: {tcp: true}}`.
-    knows_tcp: bool,
 }
 
 impl JsEngine {
     /// An engine for the calling thread. Its world is made when the first request is about to
     /// come: a command that sends none doesn't wait for it.
-    pub(super) fn new(source: Arc<RuleSource>, inspector: Arc<dyn ProcessInspector>) -> Self {
-        let knows_tcp = source.text().contains("tcp");
-        Self { source, inspector, sandbox: None, warnings: Allowance::default(), knows_tcp }
+    pub(super) fn new(rule: Arc<Rule>, run: RunFacts) -> Self {
+        let number = rule.number();
+        Self { rule, number, run, sandbox: None, warnings: Allowance::default() }
     }
 
     fn restore(&mut self) {
-        match Sandbox::new(&self.source, Arc::clone(&self.inspector)) {
+        match Sandbox::new(&self.rule.source(), self.run.clone()) {
             Ok(sandbox) => self.sandbox = Some(sandbox),
             Err(error) => {
                 self.warn("requests denied: the rule engine can't be made", &error.to_string())
@@ -61,13 +59,19 @@ impl JsEngine {
 
 impl RuleEngine for JsEngine {
     fn prepare(&mut self) {
+        let number = self.rule.number();
+        if self.number != number {
+            self.number = number;
+            self.sandbox = None;
+        }
         if self.sandbox.is_none() {
             self.restore();
         }
     }
 
+    /// Whether the rule has the word `tcp`, without which it hardly says `{allow: {tcp: true}}`.
     fn may_open_tcp(&self) -> bool {
-        self.knows_tcp
+        self.rule.source().text().contains("tcp")
     }
 
     fn decide(&mut self, facts: &RequestFacts) -> Decision {
@@ -131,17 +135,12 @@ const FAILED: &str = "JavaScript execution failed";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::RuleSource;
 
     #[test]
     fn a_world_is_made_before_the_first_request_if_there_is_time() {
-        struct Nobody;
-        impl ProcessInspector for Nobody {
-            fn executable(&self, _pid: u32) -> std::io::Result<Option<String>> {
-                Ok(None)
-            }
-        }
-        let source = Arc::new(RuleSource::new("--js", "true"));
-        let mut engine = JsEngine::new(source, Arc::new(Nobody));
+        let rule = Arc::new(Rule::new(RuleSource::new("--js", "true")));
+        let mut engine = JsEngine::new(rule, RunFacts::default());
         assert!(engine.sandbox.is_none());
         engine.prepare();
         assert!(engine.sandbox.is_some());
