@@ -47,7 +47,7 @@ fn perform(plan: Plan) -> u8 {
         Plan::Run(run) => session::run(*run).map_or_else(|error| failed(&error), exit::of_outcome),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
         Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
-        Plan::Test(test) => printed(answer(test, &mut io::stdout().lock())),
+        Plan::Test(plan) => test(*plan),
     }
 }
 
@@ -59,12 +59,19 @@ fn printed(outcome: io::Result<u8>) -> u8 {
     })
 }
 
-/// Asks the rule, and prints its answer as data: the verdict's line, then the message if any.
-fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
+/// Asks the rule, and prints its answer as data.
+fn test(test: TestPlan) -> u8 {
     let TestPlan { rules, facts } = test;
-    let decision =
-        rules.into_factory(Arc::new(NoProcesses)).engine().decide(&facts).held_to(facts.scheme);
-    let RequestFacts { method, .. } = &facts;
+    let facts = Arc::new(facts);
+    match session::decide(rules, &facts, Arc::new(NoProcesses)) {
+        Ok(decision) => printed(answer(&facts, decision, &mut io::stdout().lock())),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Prints a decision: the verdict's line, then the message if any.
+fn answer(facts: &RequestFacts, decision: Decision, out: &mut impl Write) -> io::Result<u8> {
+    let RequestFacts { method, .. } = facts;
     let url = facts.url();
     match decision {
         Decision::Allow(limits) => {

@@ -7,6 +7,7 @@ mod facts;
 pub(crate) mod fuzz;
 mod gate;
 mod host;
+mod judging;
 mod names;
 mod openings;
 mod pattern;
@@ -15,10 +16,13 @@ mod pulse;
 mod seldom;
 
 pub use decision::{Decision, Denial, DenyReason, Limits, Opaque};
-pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
+pub use engine::{
+    Awaited, EngineFactory, Engines, NoRule, ProcessInspector, RemoteEngine, RuleEngine,
+};
 pub use facts::{AuthorityInUrl, Process, RequestFacts, Scheme};
 pub use gate::{Gate, Silent};
 pub use host::{Authority, AuthorityError, Host, HostPort};
+pub use judging::Judging;
 pub use names::SyntheticNames;
 pub use openings::{HostPattern, Opened, OpeningError, Openings, TcpTarget};
 pub use pattern::{OriginPattern, is_below};

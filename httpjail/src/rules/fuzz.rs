@@ -1,30 +1,21 @@
 //! What the reading of a rule's answer promises for any value that JSON can write.
 
-use std::{cell::RefCell, io, sync::Arc};
+use std::cell::RefCell;
 
 use serde_json::Value;
 
-use super::{RuleSource, Rules};
+use super::Js;
 use crate::policy::{
-    Authority, Decision, Host, Limits, Opaque, ProcessInspector, RequestFacts, RuleEngine, Scheme,
+    Authority, Decision, EngineFactory, Host, Limits, Opaque, RequestFacts, RuleEngine, Scheme,
 };
 
 /// The largest whole number that has no other next to it.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-struct Nobody;
-
-impl ProcessInspector for Nobody {
-    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
-        Ok(None)
-    }
-}
-
 thread_local! {
     /// Answers whatever the query of the request says.
     static ENGINE: RefCell<Box<dyn RuleEngine>> = RefCell::new({
-        let rule = Rules::compile(&RuleSource::new("--js", "JSON.parse(r.query)"));
-        rule.expect("the rule compiles").into_factory(Arc::new(Nobody)).engine()
+        Js::compile("--js", "JSON.parse(r.query)").expect("the rule compiles").engine()
     });
 }
 

@@ -1,18 +1,22 @@
 //! Rule engines: what the user wrote, as something that judges requests.
 
+mod answer;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod programs;
 mod quickjs;
 mod source;
+mod warnings;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 pub use error::RuleError;
+pub use programs::{Kind, Link, Program, ProgramError, serve as serve_program};
 pub use quickjs::Js;
 pub use source::RuleSource;
 
-use crate::policy::{EngineFactory, NoRule, ProcessInspector};
+use crate::policy::{Engines, NoRule, ProcessInspector};
 
 /// What decides in a run.
 #[derive(Clone, Debug)]
@@ -21,6 +25,10 @@ pub enum Rules {
     Absent,
     /// A rule in JavaScript.
     QuickJs(Js),
+    /// A program, which nothing runs yet: all is denied.
+    Program(Program),
+    /// A program that another process runs.
+    Linked(Link),
 }
 
 impl Rules {
@@ -33,12 +41,17 @@ impl Rules {
         Js::compile(source.name(), source.text()).map(Self::QuickJs)
     }
 
-    /// The factory of engines for the worker threads; `processes` answers rules that ask which
-    /// program connected.
-    pub fn into_factory(self, processes: Arc<dyn ProcessInspector>) -> Arc<dyn EngineFactory> {
-        match self {
-            Self::Absent => Arc::new(NoRule),
-            Self::QuickJs(js) => Arc::new(js.with_inspector(processes)),
-        }
+    /// What decides for the worker threads; `processes` answers rules that ask which program
+    /// connected. After a fork, call it in the process that decides.
+    ///
+    /// # Errors
+    ///
+    /// When a thread that it takes can't be started.
+    pub fn into_engines(self, processes: Arc<dyn ProcessInspector>) -> io::Result<Engines> {
+        Ok(match self {
+            Self::Absent | Self::Program(_) => Engines::Local(Arc::new(NoRule)),
+            Self::QuickJs(js) => Engines::Local(Arc::new(js.with_inspector(processes))),
+            Self::Linked(link) => Engines::Remote(Arc::new(link.open(processes)?)),
+        })
     }
 }

@@ -19,6 +19,7 @@ use super::{
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
     relay::Relay,
+    rules_process::{self, RulesCgroup, RulesProcess},
     run_dir::RunDir,
     servers::Servers,
     supervise::{End, until_start},
@@ -113,6 +114,9 @@ impl Planned {
         let run_dir = RunDir::create().map_err(SessionError::RunDir)?;
         let parent = Parent::ensure(&self.hierarchy)?;
         let jail = Jail::make(&parent, &run_dir)?;
+        let (rules, rules_process) = rules_process::start(self.plan.rules, || {
+            RulesCgroup::make(&self.hierarchy, &run_dir).map(Some)
+        })?;
         let servers = Servers::bind(self.plan.published).map_err(SessionError::Proxy)?;
         let endpoints = servers.endpoints().map_err(SessionError::Proxy)?;
         jail.mark(&servers).map_err(SessionError::Jail)?;
@@ -128,7 +132,7 @@ impl Planned {
             canary: answers,
             kill_switch: jail.kill_switch()?,
             log,
-            rules: self.plan.rules,
+            rules,
             upstream: self.upstream,
             openings: self.plan.openings,
             workers: self.workers,
@@ -185,6 +189,7 @@ impl Planned {
             up: Up {
                 relay,
                 proxy,
+                rules: rules_process,
                 jail,
                 inspect: Some(inspect),
                 parent,
@@ -255,6 +260,7 @@ pub(super) struct Running {
 struct Up {
     relay: Option<Relay>,
     proxy: Proxy,
+    rules: Option<RulesProcess>,
     jail: Jail,
     inspect: Option<Channel>,
     parent: Parent,
@@ -271,6 +277,9 @@ impl Up {
             self.proxy.ask_to_stop();
             self.run_dir.clear();
             self.proxy.stop();
+            if let Some(rules) = self.rules {
+                rules.stop();
+            }
         };
         self.jail.end(stop_proxy).map_err(SessionError::End)
     }
@@ -295,6 +304,10 @@ impl Running {
 
     pub(super) fn proxy(&self) -> BorrowedFd<'_> {
         self.up.proxy.as_fd()
+    }
+
+    pub(super) fn rules(&self) -> Option<BorrowedFd<'_>> {
+        self.up.rules.as_ref().map(AsFd::as_fd)
     }
 
     pub(super) fn take_inspect(&mut self) -> Option<Channel> {

@@ -15,8 +15,11 @@ mod log;
 mod pem_file;
 mod proxy_process;
 mod proxy_role;
+mod question;
 mod reap;
 mod relay;
+mod rules_process;
+mod rules_role;
 mod run;
 mod run_dir;
 mod servers;
@@ -24,5 +27,6 @@ mod supervise;
 mod way_out;
 
 pub use error::SessionError;
+pub use question::decide;
 pub use reap::{Swept, cleanup};
 pub use run::{Outcome, run};

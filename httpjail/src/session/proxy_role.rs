@@ -69,6 +69,9 @@ impl ProxyRole {
             self.flows.as_fd().as_raw_fd(),
         ];
         fds.extend(self.servers.descriptors());
+        if let Rules::Linked(link) = &self.rules {
+            fds.push(link.stream().as_raw_fd());
+        }
         fds.extend(self.log.as_ref().map(|log| log.as_fd().as_raw_fd()));
         fds
     }
@@ -109,7 +112,7 @@ impl ProxyRole {
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(authority),
-            engines: self.rules.into_factory(inspector),
+            engines: self.rules.into_engines(inspector)?,
             recorder,
             upstream: self.upstream,
             openings: self.openings,

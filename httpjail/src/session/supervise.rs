@@ -36,6 +36,8 @@ pub(super) enum End {
     Overstayed(i32),
     /// The proxy ended first: nothing can be served, so the jail has to end, too.
     ProxyDied,
+    /// The process that asks the rule's program ended first: all would be denied.
+    RulesDied,
 }
 
 /// The command, as the supervisor knows it. Its descriptor is readable when it has ended.
@@ -64,6 +66,8 @@ pub(super) struct Watch<'a> {
     pub(super) command: &'a dyn Command,
     /// The proxy role.
     pub(super) proxy: BorrowedFd<'a>,
+    /// The role that asks the rule's program, if there is one.
+    pub(super) rules: Option<BorrowedFd<'a>>,
     /// The proxy's questions about processes.
     pub(super) inspect: Option<Channel>,
     /// Answers whether a process belongs to the jail.
@@ -90,6 +94,9 @@ impl Watch<'_> {
             }
             if ready.proxy {
                 return Ok(End::ProxyDied);
+            }
+            if ready.rules {
+                return Ok(End::RulesDied);
             }
             if ready.signals {
                 while let Some(caught) = self.signals.next()? {
@@ -129,16 +136,20 @@ impl Watch<'_> {
             PollFd::from_borrowed_fd(self.proxy, PollFlags::IN),
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
         ];
-        if let Some(channel) = &self.inspect {
-            fds.push(PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN));
-        }
+        let mut watch = |fd: Option<_>| {
+            fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            fd.map(|_| fds.len() - 1)
+        };
+        let inspect = watch(self.inspect.as_ref().map(AsFd::as_fd));
+        let rules = watch(self.rules);
         wait(&mut fds, limit)?;
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Ready {
             command: is_ready(0),
             proxy: is_ready(1),
             signals: is_ready(2),
-            inspect: is_ready(3),
+            inspect: inspect.is_some_and(is_ready),
+            rules: rules.is_some_and(is_ready),
         })
     }
 }
@@ -149,6 +160,7 @@ struct Ready {
     proxy: bool,
     signals: bool,
     inspect: bool,
+    rules: bool,
 }
 
 /// Waits until the command runs, or can't be run: `None`. Or until it must not be run any more: at
@@ -315,6 +327,7 @@ mod tests {
             signals: &signals,
             command,
             proxy: proxy.1.as_fd(),
+            rules: None,
             inspect: None,
             in_jail: &in_jail,
             deadline,

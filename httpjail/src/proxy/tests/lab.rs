@@ -20,8 +20,8 @@ use tokio::io::AsyncWriteExt;
 use super::wire::Client;
 use crate::{
     policy::{
-        Decision, Denial, DenyReason, EngineFactory, Host, Limits, Opaque, Openings, Process,
-        RequestFacts, RuleEngine,
+        Decision, Denial, DenyReason, EngineFactory, Engines, Host, Limits, Opaque, Openings,
+        Process, RequestFacts, RuleEngine,
     },
     proxy::{
         Canary, Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, run,
@@ -122,7 +122,7 @@ impl Lab {
             names: Arc::new(Names),
             dns_tcp: Arc::new(Hello),
             authority: Arc::clone(&authority),
-            engines: Arc::new(Engines(Arc::clone(&shared))),
+            engines: Engines::Local(Arc::new(Factory(Arc::clone(&shared)))),
             recorder,
             upstream: Options {
                 resolve: names.into_iter().chain(setup.options.resolve).collect(),
@@ -244,9 +244,9 @@ impl SyntheticNames for Names {
     }
 }
 
-struct Engines(Arc<Shared>);
+struct Factory(Arc<Shared>);
 
-impl EngineFactory for Engines {
+impl EngineFactory for Factory {
     fn engine(&self) -> Box<dyn RuleEngine> {
         Box::new(Engine(Arc::clone(&self.0)))
     }

@@ -1,0 +1,234 @@
+//! The proxy's side: asks the process that runs a rule's program, and waits for its answers while
+//! other requests go on.
+
+use std::{
+    collections::HashMap,
+    future::ready,
+    io, mem,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    sync::{Notify, oneshot},
+    time::timeout,
+};
+
+use super::{Kind, Program, failed, question, wire};
+use crate::{
+    policy::{Awaited, Decision, ProcessInspector, RemoteEngine, RequestFacts},
+    rules::warnings::Warnings,
+};
+
+/// Most questions that wait for an answer; a jailed program could ask without end.
+const MOST_WAITING: usize = 4096;
+/// Most bytes of questions that wait to be sent.
+const MOST_BYTES: usize = 32 << 20;
+const CHUNK: usize = 64 << 10;
+
+/// Where the process that runs the program is reached.
+#[derive(Clone, Debug)]
+pub struct Link {
+    kind: Kind,
+    patience: Duration,
+    stream: Arc<UnixStream>,
+}
+
+/// Has requests judged by the program.
+pub struct Remote {
+    kind: Kind,
+    patience: Duration,
+    shared: Arc<Shared>,
+    inspector: Arc<dyn ProcessInspector>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something waits to be sent.
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    last: u64,
+    out: Vec<u8>,
+    waiting: HashMap<u64, oneshot::Sender<Decision>>,
+    is_over: bool,
+    warnings: Warnings,
+}
+
+/// A question without an answer; dropped, nobody wants to know any more.
+struct Waiting {
+    shared: Arc<Shared>,
+    id: u64,
+    answer: oneshot::Receiver<Decision>,
+}
+
+impl Link {
+    /// `stream` leads to a process that serves `program`.
+    pub fn new(program: &Program, stream: UnixStream) -> Self {
+        let limit = program.limit();
+        // That process keeps the limits. This is for when it can't: it is stopped, or many wait for
+        // their turn.
+        let patience = match program.kind() {
+            Kind::Script => limit + Duration::from_secs(5),
+            Kind::Lines => limit * 4 + Duration::from_secs(10),
+        };
+        Self { kind: program.kind(), patience, stream: Arc::new(stream) }
+    }
+
+    /// The stream, to be kept across a fork.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Begins to ask, by a thread of its own: after a fork, call it in the process that asks.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn open(self, inspector: Arc<dyn ProcessInspector>) -> io::Result<Remote> {
+        let Self { kind, patience, stream } = self;
+        let stream = stream.try_clone()?;
+        stream.set_nonblocking(true)?;
+        let shared = Arc::new(Shared { state: Mutex::default(), wake: Notify::new() });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let talking = Arc::clone(&shared);
+        let talk = move || {
+            let ended = runtime.block_on(talking.talk(stream));
+            tracing::debug!(?ended, "nothing asks the rule's program any more");
+            talking.give_up();
+        };
+        thread::Builder::new().name("rules".to_owned()).spawn(talk)?;
+        Ok(Remote { kind, patience, shared, inspector })
+    }
+}
+
+impl RemoteEngine for Remote {
+    fn ask(&self, facts: &Arc<RequestFacts>) -> Awaited {
+        match self.put(facts) {
+            Ok(waiting) => Box::pin(waiting.answer(self.patience)),
+            Err(why) => {
+                self.shared.lock().warnings.warn(UNASKED, &why);
+                Box::pin(ready(failed()))
+            }
+        }
+    }
+
+    /// Exit codes say nothing of connections; lines may.
+    fn may_open_tcp(&self) -> bool {
+        self.kind == Kind::Lines
+    }
+}
+
+impl Remote {
+    /// Sends the question, or says why it can't be.
+    fn put(&self, facts: &RequestFacts) -> Result<Waiting, String> {
+        let exe = match &facts.process {
+            Some(process) => self.inspector.executable(process.pid).map_err(|error| {
+                format!("the program of process {} can't be told: {error}", process.pid)
+            })?,
+            None => None,
+        };
+        let question = question::fields(facts, exe.as_deref());
+        let question = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+        if question.len() > wire::LONGEST_QUESTION {
+            return Err(format!("it is {} bytes long", question.len()));
+        }
+        let (sender, answer) = oneshot::channel();
+        let mut state = self.shared.lock();
+        if state.is_over {
+            return Err("the process that asks the rule's program has ended".to_owned());
+        }
+        if state.waiting.len() >= MOST_WAITING || state.out.len() > MOST_BYTES {
+            return Err(format!("{} requests wait for the rule's program", state.waiting.len()));
+        }
+        state.last += 1;
+        let id = state.last;
+        wire::push(&mut state.out, id, &question);
+        state.waiting.insert(id, sender);
+        drop(state);
+        self.shared.wake.notify_one();
+        Ok(Waiting { shared: Arc::clone(&self.shared), id, answer })
+    }
+}
+
+impl Waiting {
+    async fn answer(mut self, patience: Duration) -> Decision {
+        match timeout(patience, &mut self.answer).await {
+            Ok(Ok(decision)) => decision,
+            Ok(Err(_)) => failed(),
+            Err(_) => {
+                let detail = format!("none in {} seconds", patience.as_secs());
+                self.shared.lock().warnings.warn(UNANSWERED, &detail);
+                failed()
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shared.lock().waiting.remove(&self.id);
+    }
+}
+
+impl Shared {
+    async fn talk(&self, stream: UnixStream) -> io::Result<()> {
+        let (read, write) = tokio::net::UnixStream::from_std(stream)?.into_split();
+        tokio::select! {
+            ended = self.send(write) => ended,
+            ended = self.receive(read) => ended,
+        }
+    }
+
+    async fn send(&self, mut stream: OwnedWriteHalf) -> io::Result<()> {
+        loop {
+            let out = mem::take(&mut self.lock().out);
+            if out.is_empty() {
+                self.wake.notified().await;
+            } else {
+                stream.write_all(&out).await?;
+            }
+        }
+    }
+
+    async fn receive(&self, mut stream: OwnedReadHalf) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(CHUNK);
+        while stream.read_buf(&mut bytes).await? > 0 {
+            let mut taken = 0;
+            while let Some(frame) =
+                wire::next(&bytes, &mut taken, wire::LONGEST_ANSWER).map_err(io::Error::other)?
+            {
+                let decision = wire::decode(&frame.body).unwrap_or_else(failed);
+                if let Some(waiting) = self.lock().waiting.remove(&frame.id) {
+                    // Whoever asked may just have gone.
+                    let _ = waiting.send(decision);
+                }
+            }
+            bytes.drain(..taken);
+            bytes.reserve(CHUNK);
+        }
+        Ok(())
+    }
+
+    /// Denies what waits, and all that is to come.
+    fn give_up(&self) {
+        let mut state = self.lock();
+        state.is_over = true;
+        state.out = Vec::new();
+        state.waiting.clear();
+    }
+
+    /// A panic elsewhere leaves the state as good as it was.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const UNASKED: &str = "request denied: the rule's program can't be asked";
+const UNANSWERED: &str = "request denied: no answer of the rule's program came in time";
