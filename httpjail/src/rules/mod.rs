@@ -55,3 +55,6 @@ impl Rules {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

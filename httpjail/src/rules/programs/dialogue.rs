@@ -233,3 +233,166 @@ fn tagged(line: &str) -> Option<(Option<u64>, Value)> {
 const UNASKED: &str = "it said something before it was asked";
 const NO_ID: &str = "it left the id out of an answer, after it had told some";
 const STRANGE_ID: &str = "it answered with an id that isn't out";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Limits;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn dialogue(questions: u64) -> Dialogue {
+        let mut dialogue = Dialogue::new(LIMIT);
+        for id in 1..=questions {
+            dialogue.ask(Question::new(id, b"{\"a\":0}".to_vec()));
+        }
+        dialogue
+    }
+
+    /// The numbers of the questions that are written now.
+    fn asked(dialogue: &mut Dialogue, now: Instant) -> Vec<u64> {
+        assert!(dialogue.fill(now).is_empty());
+        let output = String::from_utf8(mem::take(&mut dialogue.output)).unwrap();
+        output
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap())
+            .collect()
+    }
+
+    fn hear(dialogue: &mut Dialogue, text: &str) -> (Vec<u64>, Result<(), Damage>) {
+        let mut answers = Vec::new();
+        let heard = dialogue.hear(text.as_bytes(), &mut answers);
+        let allowed = Ok(Decision::Allow(Limits::default()));
+        assert!(answers.iter().all(|answer| answer.meaning == allowed), "{answers:?}");
+        (answers.iter().map(|answer| answer.id).collect(), heard)
+    }
+
+    #[test]
+    fn one_question_at_a_time_is_out_without_ids() {
+        let (mut dialogue, now) = (dialogue(3), Instant::now());
+        for id in 1..=3 {
+            assert!(dialogue.must_be_silent());
+            assert_eq!(asked(&mut dialogue, now), [id]);
+            assert_eq!(asked(&mut dialogue, now), [0; 0]);
+            assert_eq!(hear(&mut dialogue, "tr"), (vec![], Ok(())));
+            assert_eq!(hear(&mut dialogue, "ue\r\n"), (vec![id], Ok(())));
+        }
+        assert!(dialogue.is_idle());
+    }
+
+    #[test]
+    fn many_are_out_once_an_answer_has_an_id() {
+        let (mut dialogue, now) = (dialogue(4), Instant::now());
+        assert_eq!(asked(&mut dialogue, now), [1]);
+        assert_eq!(hear(&mut dialogue, "{\"id\":1,\"allow\":true}\n"), (vec![1], Ok(())));
+        assert_eq!(asked(&mut dialogue, now), [2, 3, 4]);
+        let late = "{\"allow\":true,\"id\":4}\n{\"id\":2,\"allow\":true}\n{\"id\":3,";
+        assert_eq!(hear(&mut dialogue, late), (vec![4, 2], Ok(())));
+        assert_eq!(dialogue.due(), Some(now + LIMIT));
+        assert_eq!(hear(&mut dialogue, "\"allow\":true}\n"), (vec![3], Ok(())));
+        assert!(dialogue.is_idle() && dialogue.due().is_none());
+    }
+
+    #[test]
+    fn so_many_are_out_and_no_more() {
+        let (mut dialogue, now) = (dialogue(2000), Instant::now());
+        asked(&mut dialogue, now);
+        hear(&mut dialogue, "{\"id\":1,\"allow\":true}\n").1.unwrap();
+        assert_eq!(asked(&mut dialogue, now).len(), MOST_OUT);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_no_answer() {
+        let now = Instant::now();
+        let mut unasked = dialogue(0);
+        assert_eq!(hear(&mut unasked, "true\n").1, Err(Damage::OutOfStep(UNASKED)));
+        for strange in ["{\"id\":2,\"allow\":true}\n", "{\"id\":\"1\",\"allow\":true}\n"] {
+            let mut dialogue = dialogue(2);
+            assert_eq!(asked(&mut dialogue, now), [1]);
+            assert_eq!(hear(&mut dialogue, strange), (vec![], Err(Damage::OutOfStep(STRANGE_ID))));
+        }
+        let mut twice = dialogue(2);
+        asked(&mut twice, now);
+        let both = "true\ntrue\n";
+        assert_eq!(hear(&mut twice, both), (vec![1], Err(Damage::OutOfStep(UNASKED))));
+    }
+
+    /// A stray line must not be the answer to the one question that is out.
+    #[test]
+    fn who_tells_ids_tells_them_always() {
+        let (mut dialogue, now) = (dialogue(2), Instant::now());
+        asked(&mut dialogue, now);
+        hear(&mut dialogue, "{\"id\":1,\"allow\":true}\n").1.unwrap();
+        assert_eq!(asked(&mut dialogue, now), [2]);
+        assert_eq!(hear(&mut dialogue, "true\n"), (vec![], Err(Damage::OutOfStep(NO_ID))));
+    }
+
+    #[test]
+    fn lines_that_are_none_are_damage() {
+        let now = Instant::now();
+        for (said, damage) in [
+            ("\n".to_owned(), Damage::Empty),
+            ("  \r\n".to_owned(), Damage::Empty),
+            ("x".repeat(LONGEST_LINE + 1), Damage::Endless),
+            ("x".repeat(LONGEST_LINE + 1) + "\n", Damage::Endless),
+        ] {
+            let mut dialogue = dialogue(1);
+            asked(&mut dialogue, now);
+            assert_eq!(hear(&mut dialogue, &said), (vec![], Err(damage)));
+        }
+    }
+
+    #[test]
+    fn what_proves_nothing_is_told_as_it_was_said() {
+        for said in ["null", "5", "[true]", "{}", "{\"allow\":1}", "{broken", "{\"id\":1}"] {
+            let mut dialogue = dialogue(1);
+            asked(&mut dialogue, Instant::now());
+            let mut answers = Vec::new();
+            dialogue.hear(format!("{said}\n").as_bytes(), &mut answers).unwrap();
+            assert_eq!(answers, [Answer { id: 1, meaning: Err(said.to_owned()) }]);
+        }
+    }
+
+    #[test]
+    fn a_question_is_asked_twice_and_then_lost() {
+        let (mut dialogue, now) = (dialogue(2), Instant::now());
+        assert_eq!(asked(&mut dialogue, now), [1]);
+        assert!(dialogue.restart(&Damage::Ended, now).is_empty());
+        assert_eq!(asked(&mut dialogue, now), [1]);
+        let lost = dialogue.restart(&Damage::Empty, now);
+        assert_eq!(lost.iter().map(|lost| lost.id).collect::<Vec<_>>(), [1]);
+        assert_eq!(asked(&mut dialogue, now), [2]);
+    }
+
+    #[test]
+    fn one_that_takes_too_long_is_no_blame_on_the_others() {
+        let (mut dialogue, start) = (dialogue(2), Instant::now());
+        asked(&mut dialogue, start);
+        hear(&mut dialogue, "{\"id\":1,\"allow\":true}\n").1.unwrap();
+        assert_eq!(asked(&mut dialogue, start), [2]);
+        let mut now = start;
+        for _ in 0..2 {
+            dialogue.ask(Question::new(3, b"{\"a\":0}".to_vec()));
+            now += LIMIT / 2;
+            asked(&mut dialogue, now);
+            now += LIMIT / 2;
+            dialogue.restart(&Damage::Late, now);
+            assert_eq!(
+                asked(&mut dialogue, now).first(),
+                Some(&if now == start + LIMIT { 2 } else { 3 })
+            );
+            dialogue.tells_ids = true;
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_old_process_is_heard_by_the_new_one() {
+        let (mut dialogue, now) = (dialogue(1), Instant::now());
+        dialogue.fill(now);
+        assert_eq!(hear(&mut dialogue, "tru"), (vec![], Ok(())));
+        dialogue.restart(&Damage::Ended, now);
+        assert!(dialogue.output.is_empty());
+        assert_eq!(asked(&mut dialogue, now), [1]);
+        assert_eq!(hear(&mut dialogue, "true\n"), (vec![1], Ok(())));
+    }
+}

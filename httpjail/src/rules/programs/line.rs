@@ -6,8 +6,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::unix::pipe::{Receiver, Sender},
     sync::mpsc::UnboundedReceiver,
-    task::spawn_local,
-    time::{Instant, sleep_until},
+    task::{JoinHandle, spawn_local},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -28,6 +28,8 @@ pub(super) struct Partner {
     stdin: Sender,
     stdout: Receiver,
     last: LastLine,
+    /// Ends with its standard error.
+    talk: JoinHandle<()>,
 }
 
 impl Partner {
@@ -41,8 +43,8 @@ impl Partner {
         let Streams { stdin, stdout, stderr } = streams;
         let stdin = stdin.ok_or_else(|| io::Error::other("a stream is missing"))?;
         let last = LastLine::default();
-        spawn_local(output::log(stderr, last.clone()));
-        Ok(Self { running, stdin, stdout, last })
+        let talk = spawn_local(output::log(stderr, last.clone()));
+        Ok(Self { running, stdin, stdout, last, talk })
     }
 }
 
@@ -191,6 +193,8 @@ impl<'a, F: FnMut(u64, Option<Decision>)> Line<'a, F> {
             Damage::Late | Damage::Empty | Damage::Endless | Damage::OutOfStep(_) => Duration::ZERO,
         };
         let ended = partner.running.end(moment).await;
+        // What it said last is still to be read; what it started may hold the pipe.
+        let _ = timeout(MOMENT, &mut partner.talk).await;
         let mut why = damage.to_string();
         if *damage == Damage::Ended
             && let Ok(status) = ended
@@ -206,7 +210,7 @@ impl<'a, F: FnMut(u64, Option<Decision>)> Line<'a, F> {
 
     /// Ends a process that nobody asks any more: it sees the end of its input, and has a moment.
     async fn part(self, partner: Partner) {
-        let Partner { mut running, stdin, stdout: _open, last: _ } = partner;
+        let Partner { mut running, stdin, stdout: _open, .. } = partner;
         drop(stdin);
         if let Err(error) = running.end(MOMENT).await {
             tracing::debug!(%error, "the rule's program");

@@ -23,7 +23,7 @@ pub use remote::Link;
 pub use role::serve;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::rules) mod tests;
 
 /// What the jailed program reads when a rule's program failed; why is none of its business.
 const FAILED: &str = "Program evaluation failed";

@@ -126,6 +126,13 @@ impl RemoteEngine for Remote {
 }
 
 impl Remote {
+    /// Ends the talk, as the end of the other side does.
+    #[cfg(test)]
+    pub(super) fn close(&self) {
+        self.shared.give_up();
+        self.shared.wake.notify_one();
+    }
+
     /// Sends the question, or says why it can't be.
     fn put(&self, facts: &RequestFacts) -> Result<Waiting, String> {
         let exe = match &facts.process {
@@ -188,7 +195,13 @@ impl Shared {
 
     async fn send(&self, mut stream: OwnedWriteHalf) -> io::Result<()> {
         loop {
-            let out = mem::take(&mut self.lock().out);
+            let (out, is_over) = {
+                let mut state = self.lock();
+                (mem::take(&mut state.out), state.is_over)
+            };
+            if is_over {
+                return Ok(());
+            }
             if out.is_empty() {
                 self.wake.notified().await;
             } else {
