@@ -1,9 +1,7 @@
 //! The same answers, given by every engine, mean the same.
 
 use super::{Js, Program, answer, programs};
-use crate::policy::{
-    Decision, Denial, DenyReason, EngineFactory, Limits, Opaque, RequestFacts,
-};
+use crate::policy::{Decision, Denial, DenyReason, EngineFactory, Limits, Opaque, RequestFacts};
 
 /// What an answer comes to.
 #[derive(Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ use super::{
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
     relay::Relay,
+    rule_files,
     rules_process::{self, RulesCgroup, RulesProcess},
     run_dir::RunDir,
     servers::Servers,
@@ -81,6 +82,7 @@ impl Planned {
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let streams = spawn::sockets()?;
         let identity = user::of_command(plan.user.as_deref())?;
+        rule_files::tell_of_changeable(&plan.rules, identity.as_ref(), plan.lacking)?;
         doors::tell_of_missing_guard(plan.lacking, probe::lacking())?;
         let sockets = doors::sockets(&plan.allow_unix)?;
         doors::announce(&plan, &sockets, identity.is_none());

@@ -121,6 +121,14 @@ pub enum SessionError {
         /// The cause.
         source: io::Error,
     },
+    /// The command could change what decides about it, and `--strict` forbids that.
+    #[error("keep the command from what decides ({option}): it may write to {}", path.display())]
+    Changeable {
+        /// The option that names the program.
+        option: &'static str,
+        /// What it may write to.
+        path: PathBuf,
+    },
     /// The process that runs the rule's program died under the running command.
     #[error("go on without the process that asks the rule, which ended; the jail was ended, too")]
     RulesDied,
@@ -204,6 +212,11 @@ impl SessionError {
                                 it by: sudo httpjail cleanup"
             }
             Self::JailsLive(_) => "wait for them to end, or end them, and try again",
+            Self::Changeable { .. } => {
+                "let it belong to root, and its folders too, and let nobody else write to it (chown \
+                 root, chmod go-w); or run the command as another user (--user). Without --strict it \
+                 runs"
+            }
             Self::Program { source, .. } => return Some(program_hint(source).to_owned()),
             Self::Log(_) => {
                 "the log must be a file that the invoking user may write, and no symbolic link"

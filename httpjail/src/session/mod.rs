@@ -18,6 +18,7 @@ mod proxy_role;
 mod question;
 mod reap;
 mod relay;
+mod rule_files;
 mod rules_process;
 mod rules_role;
 mod run;

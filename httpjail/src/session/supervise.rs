@@ -360,4 +360,22 @@ mod tests {
         let (command, proxy) = (Running::start("exec sleep 60"), Running::start("exit 0"));
         assert_eq!(end(&command, &proxy, None), End::ProxyDied);
     }
+
+    #[test]
+    fn ends_when_the_process_of_the_rule_dies() {
+        let (command, proxy) = (Running::start("exec sleep 60"), Running::start("exec sleep 60"));
+        let rules = Running::start("exit 0");
+        let signals = Signals::block().unwrap();
+        let mut watch = Watch {
+            signals: &signals,
+            command: &command,
+            proxy: proxy.1.as_fd(),
+            rules: Some(rules.1.as_fd()),
+            inspect: None,
+            in_jail: &|_| false,
+            deadline: None,
+            grace: None,
+        };
+        assert_eq!(watch.until_end().unwrap(), End::RulesDied);
+    }
 }

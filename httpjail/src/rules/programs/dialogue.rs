@@ -31,6 +31,7 @@ pub(super) struct Question {
     /// In JSON.
     pub(super) body: Vec<u8>,
     attempts: u8,
+    since: Instant,
     /// When the program must have answered.
     due: Option<Instant>,
 }
@@ -70,6 +71,7 @@ pub(super) enum Damage {
 #[derive(Debug)]
 pub(super) struct Dialogue {
     limit: Duration,
+    patience: Duration,
     waiting: VecDeque<Question>,
     /// In the order in which they are due.
     out: VecDeque<Question>,
@@ -81,16 +83,24 @@ pub(super) struct Dialogue {
 }
 
 impl Question {
+    /// A question that has come now.
     pub(super) fn new(id: u64, body: Vec<u8>) -> Self {
-        Self { id, body, attempts: 0, due: None }
+        Self { id, body, attempts: 0, since: Instant::now(), due: None }
+    }
+
+    /// Whether nobody waits for its answer any more, who has so much `patience`.
+    pub(super) fn is_stale(&self, now: Instant, patience: Duration) -> bool {
+        now.saturating_duration_since(self.since) > patience
     }
 }
 
 impl Dialogue {
-    /// Nothing is asked yet; answers may take up to `limit`.
-    pub(super) fn new(limit: Duration) -> Self {
+    /// Nothing is asked yet; answers may take up to `limit`, and questions wait for them no longer
+    /// than `patience`.
+    pub(super) fn new(limit: Duration, patience: Duration) -> Self {
         Self {
             limit,
+            patience,
             waiting: VecDeque::new(),
             out: VecDeque::new(),
             tells_ids: false,
@@ -114,13 +124,15 @@ impl Dialogue {
         !self.tells_ids && self.out.is_empty()
     }
 
-    /// Puts as much into the output as may be asked now. Gives back questions that can't be put.
+    /// Puts as much into the output as may be asked now. Gives back questions that can't be put, and
+    /// those that it is too late for.
     pub(super) fn fill(&mut self, now: Instant) -> Vec<Question> {
         let mut unfit = Vec::new();
         while self.has_room()
             && let Some(mut question) = self.waiting.pop_front()
         {
-            match question::line(question.id, &question.body) {
+            let is_wanted = !question.is_stale(now, self.patience);
+            match question::line(question.id, &question.body).filter(|_| is_wanted) {
                 Some(line) => {
                     self.output.extend_from_slice(&line);
                     question.due = Some(now + self.limit);
@@ -240,9 +252,10 @@ mod tests {
     use crate::policy::Limits;
 
     const LIMIT: Duration = Duration::from_secs(5);
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     fn dialogue(questions: u64) -> Dialogue {
-        let mut dialogue = Dialogue::new(LIMIT);
+        let mut dialogue = Dialogue::new(LIMIT, PATIENCE);
         for id in 1..=questions {
             dialogue.ask(Question::new(id, b"{\"a\":0}".to_vec()));
         }
@@ -383,6 +396,14 @@ mod tests {
             );
             dialogue.tells_ids = true;
         }
+    }
+
+    #[test]
+    fn nobody_is_asked_what_nobody_waits_for() {
+        let (mut dialogue, late) = (dialogue(3), Instant::now() + PATIENCE + LIMIT);
+        let stale = dialogue.fill(late);
+        assert_eq!(stale.iter().map(|stale| stale.id).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(dialogue.output.is_empty() && dialogue.is_idle());
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl<'a, F: FnMut(u64, Option<Decision>)> Line<'a, F> {
         questions: UnboundedReceiver<Question>,
         answer: F,
     ) -> Self {
-        let dialogue = Dialogue::new(program.limit());
+        let dialogue = Dialogue::new(program.limit(), program.patience());
         Self { program, questions, answer, dialogue, warnings: Warnings::default() }
     }
 

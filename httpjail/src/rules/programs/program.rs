@@ -116,6 +116,15 @@ impl Program {
         self.limit
     }
 
+    /// How long a question may wait for its turn and its answer. After that nobody wants it.
+    pub(super) fn patience(&self) -> Duration {
+        match self.kind {
+            Kind::Script => self.limit + Duration::from_secs(5),
+            // Twice for a question that comes before, and twice for its own.
+            Kind::Lines => self.limit * 4 + Duration::from_secs(10),
+        }
+    }
+
     /// What names it: its file, as it was written.
     pub fn name(&self) -> &OsStr {
         self.words.first().map_or(OsStr::new(""), |word| word)
@@ -146,7 +155,8 @@ impl Program {
             let file = folder.join(name);
             match runnable(&file) {
                 Ok(()) => return Ok(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Where it isn't, or where nobody may look.
+                Err(_) if file.symlink_metadata().is_err() => {}
                 Err(error) => refused = error,
             }
         }

@@ -26,7 +26,7 @@ use crate::{
 
 /// Most questions that wait for an answer; a jailed program could ask without end.
 const MOST_WAITING: usize = 4096;
-/// Most bytes of questions that wait to be sent.
+/// Most bytes of them.
 const MOST_BYTES: usize = 32 << 20;
 const CHUNK: usize = 64 << 10;
 
@@ -56,29 +56,32 @@ struct Shared {
 struct State {
     last: u64,
     out: Vec<u8>,
-    waiting: HashMap<u64, oneshot::Sender<Decision>>,
+    /// Until they are answered: the other side has them, whether or not anybody waits here.
+    waiting: HashMap<u64, Unanswered>,
+    /// How many bytes they have.
+    bytes: usize,
     is_over: bool,
     warnings: Warnings,
 }
 
-/// A question without an answer; dropped, nobody wants to know any more.
+/// A question that is out.
+struct Unanswered {
+    size: usize,
+    /// Closed when nobody wants to know any more.
+    answer: oneshot::Sender<Decision>,
+}
+
+/// A question whose answer somebody waits for.
 struct Waiting {
     shared: Arc<Shared>,
-    id: u64,
     answer: oneshot::Receiver<Decision>,
 }
 
 impl Link {
     /// `stream` leads to a process that serves `program`.
     pub fn new(program: &Program, stream: UnixStream) -> Self {
-        let limit = program.limit();
-        // That process keeps the limits. This is for when it can't: it is stopped, or many wait for
-        // their turn.
-        let patience = match program.kind() {
-            Kind::Script => limit + Duration::from_secs(5),
-            Kind::Lines => limit * 4 + Duration::from_secs(10),
-        };
-        Self { kind: program.kind(), patience, stream: Arc::new(stream) }
+        let (kind, patience) = (program.kind(), program.patience());
+        Self { kind, patience, stream: Arc::new(stream) }
     }
 
     /// The stream, to be kept across a fork.
@@ -151,22 +154,23 @@ impl Remote {
         if state.is_over {
             return Err("the process that asks the rule's program has ended".to_owned());
         }
-        if state.waiting.len() >= MOST_WAITING || state.out.len() > MOST_BYTES {
+        if state.waiting.len() >= MOST_WAITING || state.bytes > MOST_BYTES {
             return Err(format!("{} requests wait for the rule's program", state.waiting.len()));
         }
         state.last += 1;
         let id = state.last;
         wire::push(&mut state.out, id, &question);
-        state.waiting.insert(id, sender);
+        state.bytes += question.len();
+        state.waiting.insert(id, Unanswered { size: question.len(), answer: sender });
         drop(state);
         self.shared.wake.notify_one();
-        Ok(Waiting { shared: Arc::clone(&self.shared), id, answer })
+        Ok(Waiting { shared: Arc::clone(&self.shared), answer })
     }
 }
 
 impl Waiting {
-    async fn answer(mut self, patience: Duration) -> Decision {
-        match timeout(patience, &mut self.answer).await {
+    async fn answer(self, patience: Duration) -> Decision {
+        match timeout(patience, self.answer).await {
             Ok(Ok(decision)) => decision,
             Ok(Err(_)) => failed(),
             Err(_) => {
@@ -175,12 +179,6 @@ impl Waiting {
                 failed()
             }
         }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.shared.lock().waiting.remove(&self.id);
     }
 }
 
@@ -218,9 +216,11 @@ impl Shared {
                 wire::next(&bytes, &mut taken, wire::LONGEST_ANSWER).map_err(io::Error::other)?
             {
                 let decision = wire::decode(&frame.body).unwrap_or_else(failed);
-                if let Some(waiting) = self.lock().waiting.remove(&frame.id) {
-                    // Whoever asked may just have gone.
-                    let _ = waiting.send(decision);
+                let mut state = self.lock();
+                if let Some(Unanswered { size, answer }) = state.waiting.remove(&frame.id) {
+                    state.bytes -= size;
+                    // Whoever asked may have gone.
+                    let _ = answer.send(decision);
                 }
             }
             bytes.drain(..taken);

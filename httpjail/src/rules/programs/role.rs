@@ -1,6 +1,6 @@
 //! The side that runs the program: takes questions, and answers them by what it says.
 
-use std::{cell::RefCell, io, os::unix::net::UnixStream, rc::Rc};
+use std::{cell::RefCell, io, os::unix::net::UnixStream, rc::Rc, time::Instant};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -113,6 +113,9 @@ async fn run_scripts(
         spawn_local(async move {
             // It is never closed.
             let Ok(_turn) = turns.acquire().await else { return };
+            if question.is_stale(Instant::now(), program.patience()) {
+                return answers.push(question.id, &failed());
+            }
             let (decision, failure) = script::run(&program, &question.body).await.into_parts();
             if let Some(why) = failure {
                 warnings.borrow_mut().warn(FAILURE, &why);
