@@ -334,3 +334,25 @@ fn a_test_asks_the_program_as_the_user() {
     assert_eq!(test(&["--proc", "/nowhere"], "/ok", 2), "");
     lab.assert_clean();
 }
+
+/// Though it runs as the same user.
+#[test]
+fn the_command_can_t_end_the_program() {
+    let lab = Lab::new();
+    let rule = "while read -r line; do echo pid $$; done";
+    let script = "ask() { curl -sS http://a.test/ | sed -n s/^pid.//p; }
+        pid=$(ask); echo is $pid; kill -9 $pid; echo killed $?
+        cat /proc/$pid/comm; echo read $?; test $(ask) = $pid; echo same $?
+        read go; test $(ask) = $pid; echo same $?";
+    let mut jail = by_lines(&lab, rule).start(["sh", "-c", script]);
+    let first = jail.line("is ");
+    let told = first.trim().strip_prefix("is ").expect("a number").to_owned();
+    jail.line("same");
+    // The twin: outside of a jail the user may do it.
+    lab.outside().as_user().sh(&format!("kill -9 {told}")).exits(0);
+    jail.write("go\n");
+    let jailed = jail.finish().exits(0);
+    let expected = format!("is {told}\nkilled 1\nread 1\nsame 0\nsame 1\n");
+    assert_eq!(jailed.stdout, expected, "{jailed:?}");
+    lab.assert_clean();
+}
