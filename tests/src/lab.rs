@@ -435,7 +435,8 @@ fn furnish(client: &Namespace, folder: &Path) {
 }
 
 fn is_jail_name(name: &std::ffi::OsStr) -> bool {
-    name.to_string_lossy().starts_with("jail-")
+    let name = name.to_string_lossy();
+    name.starts_with("jail-") || name.starts_with("httpjail-rules-")
 }
 
 /// Folders of runs whose jail was below this cgroup: by its note, which a run makes first.

@@ -122,6 +122,23 @@ fn the_command_is_told_why_and_limited() {
 }
 
 #[test]
+fn a_list_or_a_program_decides() {
+    let lab = Lab::new();
+    let (listed, other) = (lab.origin("example.test"), lab.origin("api.github.com"));
+    let rule = "import json, sys\n\
+        for line in sys.stdin:\n    \
+            asked = json.loads(line)\n    \
+            allow = asked['host'] == 'api.github.com' and asked['method'] == 'GET'\n    \
+            print(json.dumps({'id': asked['id'], 'allow': allow}), flush=True)\n";
+    fs::write(lab.home().join("allowed-hosts"), "example.test\n").expect("it is writable");
+    fs::write(lab.home().join("rule.py"), rule).expect("it is writable");
+    let finished = run(&lab, &block("sudo httpjail --sh")).exits(0);
+    assert_eq!(finished.stdout, "200 200 403 ", "{finished:?}");
+    assert_eq!((listed.seen().len(), other.seen().len()), (1, 1));
+    lab.assert_clean();
+}
+
+#[test]
 fn the_doctor_is_content() {
     let lab = Lab::new();
     run(&lab, &block("sudo httpjail doctor")).exits(0);

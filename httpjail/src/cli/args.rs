@@ -40,6 +40,14 @@ Patterns:
   encoded slashes fits no --allow that names a path, and each --deny that any reading of it
   fits. --allow opens nothing but HTTP.
 
+Rules that are programs:
+  They run as the user who called, outside of the jail. One of --sh finds the request in
+  HTTPJAIL_URL, _METHOD, _SCHEME, _HOST, _PORT, _PATH, _QUERY, _REQUESTER_IP, _PID and _EXE; exit
+  status 0 allows, any other denies with what it printed as the message, and so do 30 seconds.
+  One of --proc reads a line of JSON for each request (as `r`, with an `id`) and answers with a
+  line: as above, or any other text to deny with. An answer that repeats the `id`, as in
+  {\"id\": 7, \"allow\": true}, lets it have many requests at a time. It has 5 seconds for each.
+
 Examples:
   Only GitHub:
     httpjail --allow github.com -- git clone https://github.com/x/y
@@ -49,6 +57,9 @@ Examples:
 
   Read but not write, and keep a log:
     httpjail --js \"['GET', 'HEAD'].includes(r.method)\" --request-log requests.log -- ./agent
+
+  Have a script decide:
+    httpjail --sh 'grep -qxF \"$HTTPJAIL_HOST\" allowed-hosts' -- npm install
 
   Ask a rule about one request, without running anything:
     httpjail --js-file rule.js --test POST https://api.example.com/v1/items
@@ -114,6 +125,24 @@ pub(super) struct RunArgs {
     /// A file that holds the rule; it's read anew when it changes, if the command can't write it
     #[arg(long, value_name = "FILE")]
     pub(super) js_file: Option<PathBuf>,
+
+    /// Run this program for each request; a script with spaces is the shell's
+    #[arg(
+        long,
+        value_name = "SCRIPT",
+        conflicts_with_all = ["js", "js_file"],
+        allow_hyphen_values = true
+    )]
+    pub(super) sh: Option<OsString>,
+
+    /// Ask this running program about each request, line by line
+    #[arg(
+        long,
+        value_name = "CMD",
+        conflicts_with_all = ["js", "js_file", "sh"],
+        allow_hyphen_values = true
+    )]
+    pub(super) proc: Option<OsString>,
 
     /// Allow these requests, whatever the rule says; repeatable
     #[arg(long, value_name = "PATTERN")]
@@ -396,6 +425,10 @@ mod tests {
             &["--bogus", "cmd"][..],
             &["--js", "a", "--js-file", "b", "cmd"],
             &["--js", "a", "--js", "b", "cmd"],
+            &["--sh", "a", "--proc", "b", "cmd"],
+            &["--sh", "a", "--js", "b", "cmd"],
+            &["--js-file", "a", "--proc", "b", "cmd"],
+            &["--proc"],
             &["--js"],
             &["--test"],
             &["--test", "GET", "u", "cmd"],

@@ -38,6 +38,7 @@ pub(super) fn of_error(error: &SessionError) -> u8 {
     match error {
         SessionError::Spawn(SpawnError::NotFound(_)) => NOT_FOUND,
         SessionError::Spawn(SpawnError::NotExecutable { .. }) => NOT_RUNNABLE,
+        SessionError::Program { .. } => USAGE,
         _ => FAILED,
     }
 }

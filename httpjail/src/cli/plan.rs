@@ -19,7 +19,7 @@ use super::upstream_proxy::{self, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
     policy::{Authority, AuthorityError, Headers, HostPort, Lists, Openings, RequestFacts, Scheme},
-    rules::{RuleError, RuleSource, Rules},
+    rules::{Program, ProgramError, RuleError, RuleSource, Rules},
     upstream::Proxies,
 };
 
@@ -131,6 +131,9 @@ pub enum PlanError {
     /// The rule can't be used.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// The rule names no program.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The environment names a proxy that can't be used.
     #[error(transparent)]
     Proxy(#[from] VariableError),
@@ -170,6 +173,7 @@ impl PlanError {
             ),
             Self::Published(_)
             | Self::Rule(_)
+            | Self::Program(_)
             | Self::Method(_)
             | Self::Url(_)
             | Self::Connection(_)
@@ -187,7 +191,7 @@ impl Plan {
             Some(Action::Doctor { json, verbose: _ }) => return Ok(Self::Doctor { json }),
             None => {}
         }
-        let rules = rules(cli.run.js.as_deref(), cli.run.js_file.as_deref())?;
+        let rules = rules(&cli.run)?;
         match cli.run.test {
             Some(words) => {
                 let told = Told { headers: cli.run.header, program: cli.run.process };
@@ -250,12 +254,15 @@ fn network(word: &OsStr) -> Option<String> {
     matches!(word.parse(), Ok(PrivateRange::Net(_))).then(|| word.to_owned())
 }
 
-fn rules(code: Option<&str>, file: Option<&std::path::Path>) -> Result<Rules, RuleError> {
-    match (code, file) {
-        (Some(code), _) => Rules::compile(&RuleSource::inline(code.into())?),
-        (None, Some(path)) => Rules::compile(&RuleSource::file(path)?),
-        (None, None) => Ok(Rules::Absent),
-    }
+/// What decides: clap has seen to it that one thing does.
+fn rules(run: &RunArgs) -> Result<Rules, PlanError> {
+    Ok(match run {
+        RunArgs { js: Some(code), .. } => Rules::compile(&RuleSource::inline(code.into())?)?,
+        RunArgs { js_file: Some(path), .. } => Rules::compile(&RuleSource::file(path)?)?,
+        RunArgs { sh: Some(script), .. } => Rules::Program(Program::script(script)?),
+        RunArgs { proc: Some(command), .. } => Rules::Program(Program::lines(command)?),
+        _ => Rules::Absent,
+    })
 }
 
 /// Reads `URL`, `METHOD URL` or both in one word, as a request that came from this machine.

@@ -118,6 +118,7 @@ impl fmt::Display for Decider<'_> {
             (Some(Listed::Denied(pattern)), _) => write!(f, "--deny '{pattern}'"),
             (None, Rules::Absent) => f.write_str("default: there is no rule"),
             (None, Rules::QuickJs(js)) => write!(f, "the rule of {}", js.name()),
+            (None, Rules::Program(_) | Rules::Linked(_)) => f.write_str("the rule's program"),
         }
     }
 }

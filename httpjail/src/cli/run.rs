@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::Parser;
@@ -16,7 +17,6 @@ use super::{
 };
 use crate::{
     policy::{Decision, DenyReason, Opaque, RequestFacts},
-    rules::listed,
     session::{self, SessionError, Swept},
 };
 
@@ -48,7 +48,7 @@ fn perform(plan: Plan) -> u8 {
         Plan::Run(run) => session::run(*run).map_or_else(|error| failed(&error), exit::of_outcome),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
         Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
-        Plan::Test(test) => printed(answer(*test, &mut io::stdout().lock())),
+        Plan::Test(plan) => test(*plan),
     }
 }
 
@@ -62,12 +62,24 @@ fn printed(outcome: io::Result<u8>) -> u8 {
 
 /// Asks the rule, and prints its answer as data: the verdict's line, then the message if any, then
 /// what decided.
-fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
+fn test(test: TestPlan) -> u8 {
     let TestPlan { lists, rules, facts, told } = test;
     let decider = Decider { listed: lists.find(&facts), rules: &rules }.to_string();
-    let mut engine = listed(lists, rules.into_factory(told.run())).engine();
-    let decision = engine.decide(&facts).held_to(facts.scheme);
-    let code = tell(decision, &facts, out)?;
+    let facts = Arc::new(facts);
+    match session::decide(lists, rules, &facts, told.run()) {
+        Ok(decision) => printed(answer(&facts, decision, &decider, &mut io::stdout().lock())),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Prints a decision and the decider.
+fn answer(
+    facts: &RequestFacts,
+    decision: Decision,
+    decider: &str,
+    out: &mut impl Write,
+) -> io::Result<u8> {
+    let code = tell(decision, facts, out)?;
     writeln!(out, "decided by {decider}")?;
     Ok(code)
 }

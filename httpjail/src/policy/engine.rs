@@ -1,6 +1,6 @@
 //! What the gate needs of a rule engine and of the system, as traits.
 
-use std::{fmt, io, sync::Arc};
+use std::{cell::RefCell, fmt, io, pin::Pin, sync::Arc};
 
 use super::{Decision, Denial, DenyReason, RequestFacts};
 
@@ -25,6 +25,62 @@ pub trait RuleEngine {
 pub trait EngineFactory: Send + Sync {
     /// A fresh engine for the calling thread.
     fn engine(&self) -> Box<dyn RuleEngine>;
+}
+
+/// A decision that somebody else is to make.
+pub type Awaited = Pin<Box<dyn Future<Output = Decision>>>;
+
+/// Has requests judged by somebody else, who takes their time: other requests go on meanwhile. One
+/// instance serves all worker threads.
+pub trait RemoteEngine: Send + Sync {
+    /// Asks about one request. The answer comes in bounded time; whatever goes wrong is a denial.
+    fn ask(&self, facts: &Arc<RequestFacts>) -> Awaited;
+
+    /// As [`RuleEngine::may_open_tcp`].
+    fn may_open_tcp(&self) -> bool {
+        false
+    }
+}
+
+/// What decides in a run, as the proxy is given it.
+#[derive(Clone)]
+pub enum Engines {
+    /// Each worker thread decides at once, with an engine of its own.
+    Local(Arc<dyn EngineFactory>),
+    /// Somebody else decides.
+    Remote(Arc<dyn RemoteEngine>),
+}
+
+/// What decides about the requests of one worker thread.
+pub(super) enum Engine {
+    Local(RefCell<Box<dyn RuleEngine>>),
+    Remote(Arc<dyn RemoteEngine>),
+}
+
+impl Engines {
+    /// Judges one request, without a run around it.
+    pub async fn decide(&self, facts: &Arc<RequestFacts>) -> Decision {
+        match self {
+            Self::Local(factory) => factory.engine().decide(facts),
+            Self::Remote(remote) => remote.ask(facts).await,
+        }
+    }
+
+    pub(super) fn engine(&self) -> Engine {
+        match self {
+            Self::Local(factory) => Engine::Local(RefCell::new(factory.engine())),
+            Self::Remote(remote) => Engine::Remote(Arc::clone(remote)),
+        }
+    }
+}
+
+impl fmt::Debug for Engines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local(_) => "Engines::Local",
+            Self::Remote(_) => "Engines::Remote",
+        })
+    }
 }
 
 /// Looks up what the kernel knows about a jailed process.

@@ -9,6 +9,7 @@ mod gate;
 mod headers;
 mod host;
 mod json;
+mod judging;
 mod lists;
 mod names;
 mod openings;
@@ -22,12 +23,14 @@ mod wildcard;
 
 pub use decision::{Decision, Denial, DenyReason, Limits, Opaque};
 pub use engine::{
-    EngineFactory, NoProcesses, NoRule, ProcessDetails, ProcessInspector, RuleEngine, RunFacts,
+    Awaited, EngineFactory, Engines, NoProcesses, NoRule, ProcessDetails, ProcessInspector,
+    RemoteEngine, RuleEngine, RunFacts,
 };
 pub use facts::{AuthorityInUrl, Process, RequestFacts, Scheme};
 pub use gate::{Gate, Silent};
 pub use headers::Headers;
 pub use host::{Authority, AuthorityError, Host, HostPort};
+pub use judging::Judging;
 pub use lists::{Listed, Lists};
 pub use names::SyntheticNames;
 pub use openings::{Opened, OpeningError, Openings, TcpTarget};

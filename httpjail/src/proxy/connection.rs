@@ -178,7 +178,7 @@ async fn first_bytes<S: Stream>(
         if let Ok(told) = timeout(silence, read_until_told(stream, bytes)).await {
             return told;
         }
-        match worker.gate.judge_silent(opaque::facts(destination)) {
+        match worker.gate.judge_silent(opaque::facts(destination)).await {
             Silent::Open(permitted) => return Ok(First::Open(permitted)),
             Silent::Denied => return Ok(First::Denied),
             Silent::Unknown => patience = patience.saturating_sub(silence),

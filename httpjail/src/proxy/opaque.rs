@@ -69,7 +69,7 @@ pub(super) async fn judge_tcp<S: Stream + 'static>(
     destination: &Destination,
     stream: Prefixed<S>,
 ) {
-    if let Ok(permitted) = worker.gate.judge(facts(destination), stream) {
+    if let Ok(permitted) = worker.gate.judge(facts(destination), stream).settle().await {
         carry(worker, permitted).await;
     }
 }
@@ -82,7 +82,8 @@ pub(super) async fn judge_tls<S: Stream + 'static>(
     mut stream: Prefixed<S>,
 ) {
     let authority = Authority::new(name, destination.authority.port());
-    match worker.gate.judge(facts_of(destination, Scheme::Tls, authority), ()) {
+    let facts = facts_of(destination, Scheme::Tls, authority);
+    match worker.gate.judge(facts, ()).settle().await {
         Ok(permitted) => carry(worker, permitted.with(stream)).await,
         // Who doesn't hear it any more has ended the connection.
         Err(_) => drop(stream.write_all(&ACCESS_DENIED).await),

@@ -33,7 +33,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    policy::{Authority, Denial, Permitted},
+    policy::{Authority, Judging, Permitted},
     streams::{Arriving, Prefixed},
 };
 
@@ -58,18 +58,10 @@ struct Session {
 
 /// What becomes of a request that gets further.
 enum Next {
-    Forward(Permitted<Request<Arriving>>),
-    WebSocket(Permitted<Request<Arriving>>, Handshake),
+    Forward(Judging<Request<Arriving>>),
+    WebSocket(Judging<Request<Arriving>>, Handshake),
     /// A CONNECT's, whose inside is to come.
     Tunnel,
-}
-
-/// Why a request gets no further.
-pub(super) enum Refusal {
-    /// It contradicts itself.
-    Incoherent(Incoherent),
-    /// The rule said no.
-    Denied(Denial),
 }
 
 /// The settings for all connections of a worker.
@@ -129,9 +121,9 @@ where
 }
 
 impl Session {
-    /// What becomes of the request, or why it gets no further; recorded either way, but for a
-    /// CONNECT, whose inside is to come.
-    fn judge(&self, request: Request<Arriving>) -> Result<Next, Refusal> {
+    /// What becomes of the request, or why it can't be judged; it has its record either way, but for
+    /// a CONNECT, whose inside is to come.
+    fn judge(&self, request: Request<Arriving>) -> Result<Next, Incoherent> {
         let (parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         if has_body {
@@ -151,10 +143,10 @@ impl Session {
         let may_turn = !parts.extensions.is_empty() && body.is_end_stream();
         let handshake = may_turn.then(|| Handshake::of(&parts)).flatten();
         let request = Request::from_parts(parts, body);
-        let permitted = self.worker.gate.judge_request(facts, request).map_err(Refusal::Denied)?;
+        let judging = self.worker.gate.judge_request(facts, request);
         Ok(match handshake {
-            None => Next::Forward(permitted),
-            Some(handshake) => Next::WebSocket(permitted, handshake),
+            None => Next::Forward(judging),
+            Some(handshake) => Next::WebSocket(judging, handshake),
         })
     }
 
@@ -165,13 +157,18 @@ impl Session {
         connect::target(&self.destination, parts)
     }
 
-    async fn answer(&self, judged: Result<Next, Refusal>) -> Response<Answer> {
+    async fn answer(&self, judged: Result<Next, Incoherent>) -> Response<Answer> {
         let answered = match judged {
-            Ok(Next::Forward(permitted)) => self.forward(permitted).await,
-            Ok(Next::WebSocket(permitted, handshake)) => self.open(permitted, &handshake).await,
+            Ok(Next::Forward(judging)) => match judging.settle().await {
+                Ok(permitted) => self.forward(permitted).await,
+                Err(denial) => Ok(refuse::denied(denial)),
+            },
+            Ok(Next::WebSocket(judging, handshake)) => match judging.settle().await {
+                Ok(permitted) => self.open(permitted, &handshake).await,
+                Err(denial) => Ok(refuse::denied(denial)),
+            },
             Ok(Next::Tunnel) => Ok(Response::new(Content::empty())),
-            Err(Refusal::Incoherent(cause)) => Ok(refuse::incoherent(&cause)),
-            Err(Refusal::Denied(denial)) => Ok(refuse::denied(denial)),
+            Err(cause) => Ok(refuse::incoherent(&cause)),
         };
         let mut response = answered.unwrap_or_else(|failure| {
             tracing::debug!(error = %failure, "a permitted request failed");
@@ -232,9 +229,9 @@ impl Session {
         }
     }
 
-    fn refused(&self, cause: Incoherent) -> Refusal {
+    fn refused(&self, cause: Incoherent) -> Incoherent {
         self.record_refusal();
-        Refusal::Incoherent(cause)
+        cause
     }
 
     /// Records what can't be judged as a request.

@@ -21,7 +21,7 @@ use super::{
     listener::Downstream, patience::Patience, serve,
 };
 use crate::{
-    policy::{EngineFactory, Gate, Openings, Pulse},
+    policy::{Engines, Gate, Openings, Pulse},
     record::Recorder,
     tls::{Authority, Leaves},
     upstream::{Client, Route},
@@ -50,7 +50,7 @@ pub(super) struct Worker {
 
 /// What a thread needs to become a worker.
 pub(super) struct Seed {
-    engines: Arc<dyn EngineFactory>,
+    engines: Engines,
     recorder: Recorder,
     route: Arc<Route>,
     openings: Openings,
@@ -65,7 +65,7 @@ impl Seed {
     /// `pulse` is where the worker's decisions show.
     pub(super) fn new(config: &ProxyConfig, route: &Arc<Route>, pulse: Arc<Pulse>) -> Self {
         Self {
-            engines: Arc::clone(&config.engines),
+            engines: config.engines.clone(),
             recorder: config.recorder.clone(),
             route: Arc::clone(route),
             openings: config.openings.clone(),
@@ -80,7 +80,7 @@ impl Seed {
     /// Must be called on the worker's runtime.
     fn grow(self) -> Worker {
         Worker {
-            gate: Gate::new(self.engines.engine(), self.recorder.clone(), self.pulse),
+            gate: Gate::new(&self.engines, self.recorder.clone(), self.pulse),
             recorder: self.recorder,
             client: Client::new(Arc::clone(&self.route)),
             route: self.route,

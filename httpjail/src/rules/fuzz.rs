@@ -5,9 +5,10 @@ use std::{cell::RefCell, time::UNIX_EPOCH};
 use http::Version;
 use serde_json::Value;
 
-use super::{RuleSource, Rules};
+use super::Js;
 use crate::policy::{
-    Authority, Decision, Headers, Host, Limits, Opaque, RequestFacts, RuleEngine, RunFacts, Scheme,
+    Authority, Decision, EngineFactory, Headers, Host, Limits, Opaque, RequestFacts, RuleEngine,
+    Scheme,
 };
 
 /// The largest whole number that has no other next to it.
@@ -16,8 +17,7 @@ const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 thread_local! {
     /// Answers whatever the query of the request says.
     static ENGINE: RefCell<Box<dyn RuleEngine>> = RefCell::new({
-        let rule = Rules::compile(&RuleSource::new("--js", "JSON.parse(r.query)"));
-        rule.expect("the rule compiles").into_factory(RunFacts::default()).engine()
+        Js::compile("--js", "JSON.parse(r.query)").expect("the rule compiles").engine()
     });
 }
 

@@ -1,15 +1,22 @@
 //! `--allow` and `--deny` before the rule, which is asked only where no pattern decides.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
-use crate::policy::{Decision, EngineFactory, Listed, Lists, RequestFacts, RuleEngine};
+use crate::policy::{
+    Awaited, Decision, EngineFactory, Engines, Listed, Lists, RemoteEngine, RequestFacts,
+    RuleEngine,
+};
 
-/// Makes engines that look at `lists` before they ask one of `rules`.
-pub fn listed(lists: Lists, rules: Arc<dyn EngineFactory>) -> Arc<dyn EngineFactory> {
+/// Engines that look at `lists` before they ask one of `rules`.
+pub fn listed(lists: Lists, rules: Engines) -> Engines {
     if lists == Lists::default() {
         return rules;
     }
-    Arc::new(ListedFactory { lists: Arc::new(lists), rules })
+    let lists = Arc::new(lists);
+    match rules {
+        Engines::Local(rules) => Engines::Local(Arc::new(ListedFactory { lists, rules })),
+        Engines::Remote(rule) => Engines::Remote(Arc::new(ListedRemote { lists, rule })),
+    }
 }
 
 struct ListedFactory {
@@ -38,6 +45,25 @@ impl RuleEngine for ListedEngine {
 
     fn prepare(&mut self) {
         self.rule.prepare();
+    }
+
+    fn may_open_tcp(&self) -> bool {
+        self.rule.may_open_tcp()
+    }
+}
+
+struct ListedRemote {
+    lists: Arc<Lists>,
+    rule: Arc<dyn RemoteEngine>,
+}
+
+impl RemoteEngine for ListedRemote {
+    fn ask(&self, facts: &Arc<RequestFacts>) -> Awaited {
+        if let Some(decision) = self.lists.find(facts).as_ref().map(Listed::decision) {
+            return Box::pin(ready(decision));
+        }
+        let (lists, answer) = (Arc::clone(&self.lists), self.rule.ask(facts));
+        Box::pin(async move { lists.or(answer.await) })
     }
 
     fn may_open_tcp(&self) -> bool {
@@ -75,6 +101,11 @@ mod tests {
         }
     }
 
+    fn engine_of(engines: &Engines) -> Box<dyn RuleEngine> {
+        let Engines::Local(engines) = engines else { panic!("they decide at once") };
+        engines.engine()
+    }
+
     fn lists(allow: &[&str], deny: &[&str]) -> Lists {
         let all = |texts: &[&str]| -> Vec<RequestPattern> {
             texts.iter().map(|text| text.parse().expect("a pattern")).collect()
@@ -94,7 +125,9 @@ mod tests {
         let rule = "r.host === 'rule.test' || r.host === 'deny.test' || 'the rule says no'";
         let rules = Rules::compile(&RuleSource::new("--js", rule)).expect("it compiles");
         let lists = lists(&["allow.test", "both.test"], &["both.test", "GET deny.test"]);
-        let mut engine = listed(lists, rules.into_factory(RunFacts::default())).engine();
+        let engines =
+            listed(lists, rules.into_engines(RunFacts::default()).expect("no thread is needed"));
+        let mut engine = engine_of(&engines);
         for (host, decision) in [
             ("allow.test", ALLOWED),
             ("both.test", denied(DenyReason::Listed, "denied by --deny 'both.test'")),
@@ -111,11 +144,12 @@ mod tests {
 
     #[test]
     fn without_a_rule_what_is_not_listed_is_denied() {
-        let mut engine = listed(lists(&["a.test"], &[]), Arc::new(NoRule)).engine();
+        let no_rule = || Engines::Local(Arc::new(NoRule));
+        let mut engine = engine_of(&listed(lists(&["a.test"], &[]), no_rule()));
         assert_eq!(engine.decide(&facts(Scheme::Https, "a.test")), ALLOWED);
         let denied = denied(DenyReason::NoRule, "no --allow is about this request");
         assert_eq!(engine.decide(&facts(Scheme::Https, "b.test")), denied);
-        let mut engine = listed(Lists::default(), Arc::new(NoRule)).engine();
+        let mut engine = engine_of(&listed(Lists::default(), no_rule()));
         let denied = Decision::Deny(Denial::new(DenyReason::NoRule));
         assert_eq!(engine.decide(&facts(Scheme::Https, "b.test")), denied);
     }

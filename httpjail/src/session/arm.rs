@@ -2,7 +2,7 @@
 
 use std::{
     num::NonZeroUsize,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -19,7 +19,9 @@ use super::{
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
     relay::Relay,
+    rule_files,
     rule_watch::RuleWatch,
+    rules_process::{self, RulesCgroup, RulesProcess},
     run_dir::RunDir,
     servers::Servers,
     supervise::{End, until_start},
@@ -82,6 +84,7 @@ impl Planned {
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let streams = spawn::sockets()?;
         let identity = user::of_command(plan.user.as_deref())?;
+        rule_files::tell_of_changeable(&plan.rules, identity.as_ref(), plan.lacking)?;
         doors::tell_of_missing_guard(plan.lacking, probe::lacking())?;
         let sockets = doors::sockets(&plan.allow_unix)?;
         doors::announce(&plan, &sockets, identity.is_none());
@@ -117,6 +120,9 @@ impl Planned {
         let run_dir = RunDir::create().map_err(SessionError::RunDir)?;
         let parent = Parent::ensure(&self.hierarchy)?;
         let jail = Jail::make(&parent, &run_dir)?;
+        let (rules, rules_process) = rules_process::start(self.plan.rules, || {
+            RulesCgroup::make(&self.hierarchy, &run_dir).map(Some)
+        })?;
         let servers = Servers::bind(self.plan.published).map_err(SessionError::Proxy)?;
         let endpoints = servers.endpoints().map_err(SessionError::Proxy)?;
         jail.mark(&servers).map_err(SessionError::Jail)?;
@@ -134,7 +140,7 @@ impl Planned {
             kill_switch: jail.kill_switch()?,
             log,
             lists: self.plan.lists,
-            rules: self.plan.rules,
+            rules,
             rule_file: self.plan.rule_file,
             upstream: self.upstream,
             openings: self.plan.openings,
@@ -192,6 +198,7 @@ impl Planned {
             up: Up {
                 relay,
                 proxy,
+                rules: rules_process,
                 jail,
                 inspect: Some(inspect),
                 rule: self.rule,
@@ -263,6 +270,7 @@ pub(super) struct Running {
 struct Up {
     relay: Option<Relay>,
     proxy: Proxy,
+    rules: Option<RulesProcess>,
     jail: Jail,
     inspect: Option<Channel>,
     rule: Option<RuleWatch>,
@@ -280,6 +288,9 @@ impl Up {
             self.proxy.ask_to_stop();
             self.run_dir.clear();
             self.proxy.stop();
+            if let Some(rules) = self.rules {
+                rules.stop();
+            }
         };
         self.jail.end(stop_proxy).map_err(SessionError::End)
     }
@@ -308,6 +319,10 @@ impl Running {
 
     pub(super) fn take_rule(&mut self) -> Option<RuleWatch> {
         self.up.rule.take()
+    }
+
+    pub(super) fn rules(&self) -> Option<BorrowedFd<'_>> {
+        self.up.rules.as_ref().map(AsFd::as_fd)
     }
 
     pub(super) fn take_inspect(&mut self) -> Option<Channel> {

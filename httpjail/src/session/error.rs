@@ -1,6 +1,6 @@
 //! What can stop a run, and what the user can do about it.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, ffi::OsString, io, path::PathBuf};
 
 use super::pem_file::PemError;
 use crate::{
@@ -117,6 +117,30 @@ pub enum SessionError {
     /// The proxy ended while the jail was tried.
     #[error("start the proxy: it ended before it served; its own message is above")]
     ProxyEnded,
+    /// The process that runs the rule's program could not be made.
+    #[error("run the rule's program")]
+    Rules(#[source] io::Error),
+    /// The rule's program can't be run.
+    #[error("run {} ({option})", name.display())]
+    Program {
+        /// The option that names it.
+        option: &'static str,
+        /// Its name, as it was given.
+        name: OsString,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The command could change what decides about it, and `--strict` forbids that.
+    #[error("keep the command from what decides ({option}): it may write to {}", path.display())]
+    Changeable {
+        /// The option that names the program.
+        option: &'static str,
+        /// What it may write to.
+        path: PathBuf,
+    },
+    /// The process that runs the rule's program died under the running command.
+    #[error("go on without the process that asks the rule, which ended; the jail was ended, too")]
+    RulesDied,
     /// The CA bundle.
     #[error("prepare the certificates for the command")]
     Trust(#[from] TrustError),
@@ -201,12 +225,32 @@ impl SessionError {
                                 it by: sudo httpjail cleanup"
             }
             Self::JailsLive(_) => "wait for them to end, or end them, and try again",
+            Self::Changeable { .. } => {
+                "let it belong to root, and its folders too, and let nobody else write to it (chown \
+                 root, chmod go-w); or run the command as another user (--user). Without --strict it \
+                 runs"
+            }
+            Self::Program { source, .. } => return Some(program_hint(source).to_owned()),
             Self::Log(_) => {
                 "the log must be a file that the invoking user may write, and no symbolic link"
             }
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// What helps where the rule's program can't be run.
+fn program_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "nothing was run. Give the program's path, or a name that is in PATH; its #! line must \
+             name a program, too"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "nothing was run. The user who called must be able to read and execute it: chmod a+rx"
+        }
+        _ => "nothing was run. Try the program by itself first",
     }
 }
 

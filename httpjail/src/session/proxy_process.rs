@@ -16,7 +16,7 @@ use super::{
     control::{Channel, RULE, Ready, STOP},
     proxy_role::ProxyRole,
 };
-use crate::backend::linux::role::{self, Role, RolePlan};
+use crate::backend::linux::role::{self, Role, RolePlan, RoleUser};
 
 /// How long the proxy may take to hear that it should end. It does nothing but wait for that word;
 /// one that is stopped or frozen never hears it.
@@ -38,7 +38,12 @@ impl Proxy {
     ///
     /// When the process can't be made.
     pub(super) fn start(role: ProxyRole, uid: u32, control: Channel) -> io::Result<Self> {
-        let plan = RolePlan { name: c"httpjail-proxy", uid: Some(uid), keep: role.descriptors() };
+        let plan = RolePlan {
+            name: c"httpjail-proxy",
+            user: RoleUser::Own(uid),
+            cgroup: None,
+            keep: role.descriptors(),
+        };
         let forked = role::fork(&plan, move || role.main())?;
         Ok(Self { role: forked, control })
     }
@@ -121,7 +126,7 @@ impl Drop for Proxy {
 }
 
 /// Waits until `fd` is readable. `false`: it isn't after `limit`.
-fn wait_for(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+pub(super) fn wait_for(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
     let timeout = Timespec {
         tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: limit.subsec_nanos().into(),

@@ -76,6 +76,9 @@ impl ProxyRole {
             self.flows.as_fd().as_raw_fd(),
         ];
         fds.extend(self.servers.descriptors());
+        if let Rules::Linked(link) = &self.rules {
+            fds.push(link.stream().as_raw_fd());
+        }
         fds.extend(self.log.as_ref().map(|log| log.as_fd().as_raw_fd()));
         fds
     }
@@ -119,7 +122,7 @@ impl ProxyRole {
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(authority),
-            engines: listed(self.lists, self.rules.into_factory(run)),
+            engines: listed(self.lists, self.rules.into_engines(run)?),
             recorder,
             upstream: self.upstream,
             openings: self.openings,

@@ -62,6 +62,7 @@ fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, Se
         signals: running.signals(),
         command: running.command(),
         proxy: running.proxy().as_fd(),
+        rules: running.rules(),
         inspect,
         rule,
         in_jail: &in_jail,
@@ -72,7 +73,7 @@ fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, Se
     let delivered = match ended {
         Ok(End::Exited(_) | End::Signalled(_)) => earliest(deadline, watch.grace),
         // It had no time left.
-        Ok(End::TimedOut | End::Overstayed(_) | End::ProxyDied) | Err(_) => {
+        Ok(End::TimedOut | End::Overstayed(_) | End::ProxyDied | End::RulesDied) | Err(_) => {
             Some(Instant::now() + MOMENT)
         }
     };
@@ -88,5 +89,6 @@ fn outcome(end: End) -> Result<Outcome, SessionError> {
         End::Overstayed(signal) => Ok(Outcome::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))),
         End::TimedOut => Ok(Outcome::TimedOut),
         End::ProxyDied => Err(SessionError::ProxyDied),
+        End::RulesDied => Err(SessionError::RulesDied),
     }
 }

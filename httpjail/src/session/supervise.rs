@@ -38,6 +38,8 @@ pub(super) enum End {
     Overstayed(i32),
     /// The proxy ended first: nothing can be served, so the jail has to end, too.
     ProxyDied,
+    /// The process that asks the rule's program ended first: all would be denied.
+    RulesDied,
 }
 
 /// The command, as the supervisor knows it. Its descriptor is readable when it has ended.
@@ -66,6 +68,8 @@ pub(super) struct Watch<'a> {
     pub(super) command: &'a dyn Command,
     /// The proxy role.
     pub(super) proxy: BorrowedFd<'a>,
+    /// The role that asks the rule's program, if there is one.
+    pub(super) rules: Option<BorrowedFd<'a>>,
     /// The proxy's questions about processes.
     pub(super) inspect: Option<Channel>,
     /// Changes of the rule's file.
@@ -114,6 +118,9 @@ impl Watch<'_> {
             if ready.proxy {
                 return Ok(End::ProxyDied);
             }
+            if ready.rules {
+                return Ok(End::RulesDied);
+            }
             if ready.signals {
                 while let Some(caught) = self.signals.next()? {
                     // On a hangup the terminal tells the session's leader alone.
@@ -155,14 +162,13 @@ impl Watch<'_> {
             PollFd::from_borrowed_fd(self.proxy, PollFlags::IN),
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
         ];
-        if let Some(channel) = &self.inspect {
-            fds.push(PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN));
-        }
-        let inspect = self.inspect.as_ref().map(|_| fds.len() - 1);
-        if let Some(rule) = &self.rule {
-            fds.push(PollFd::from_borrowed_fd(rule.watch.as_fd(), PollFlags::IN));
-        }
-        let rule = self.rule.as_ref().map(|_| fds.len() - 1);
+        let mut watch = |fd: Option<_>| {
+            fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            fd.map(|_| fds.len() - 1)
+        };
+        let inspect = watch(self.inspect.as_ref().map(AsFd::as_fd));
+        let rule = watch(self.rule.as_ref().map(|rule| rule.watch.as_fd()));
+        let rules = watch(self.rules);
         wait(&mut fds, limit)?;
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Ready {
@@ -171,6 +177,7 @@ impl Watch<'_> {
             signals: is_ready(2),
             inspect: inspect.is_some_and(is_ready),
             rule: rule.is_some_and(is_ready),
+            rules: rules.is_some_and(is_ready),
         })
     }
 }
@@ -182,6 +189,7 @@ struct Ready {
     signals: bool,
     inspect: bool,
     rule: bool,
+    rules: bool,
 }
 
 /// Waits until the command runs, or can't be run: `None`. Or until it must not be run any more: at
@@ -348,6 +356,7 @@ mod tests {
             signals: &signals,
             command,
             proxy: proxy.1.as_fd(),
+            rules: None,
             inspect: None,
             rule: None,
             in_jail: &in_jail,
@@ -380,5 +389,24 @@ mod tests {
     fn ends_when_the_proxy_dies() {
         let (command, proxy) = (Running::start("exec sleep 60"), Running::start("exit 0"));
         assert_eq!(end(&command, &proxy, None), End::ProxyDied);
+    }
+
+    #[test]
+    fn ends_when_the_process_of_the_rule_dies() {
+        let (command, proxy) = (Running::start("exec sleep 60"), Running::start("exec sleep 60"));
+        let rules = Running::start("exit 0");
+        let signals = Signals::block().unwrap();
+        let mut watch = Watch {
+            signals: &signals,
+            command: &command,
+            proxy: proxy.1.as_fd(),
+            rules: Some(rules.1.as_fd()),
+            inspect: None,
+            rule: None,
+            in_jail: &|_| false,
+            deadline: None,
+            grace: None,
+        };
+        assert_eq!(watch.until_end().unwrap(), End::RulesDied);
     }
 }

@@ -20,8 +20,8 @@ use tokio::io::AsyncWriteExt;
 use super::wire::Client;
 use crate::{
     policy::{
-        Decision, Denial, DenyReason, EngineFactory, Host, Limits, Opaque, Openings, Process,
-        RequestFacts, RuleEngine,
+        Decision, Denial, DenyReason, EngineFactory, Engines, Host, Limits, Opaque, Openings,
+        Process, RemoteEngine, RequestFacts, RuleEngine,
     },
     proxy::{
         Canary, Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, run,
@@ -47,6 +47,8 @@ pub(super) struct Setup {
     pub(super) openings: Openings,
     /// Whether the rule knows of connections that aren't HTTP.
     pub(super) knows_tcp: bool,
+    /// Who decides instead of the rule.
+    pub(super) remote: Option<Arc<dyn RemoteEngine>>,
 }
 
 impl Default for Setup {
@@ -59,6 +61,7 @@ impl Default for Setup {
             options: Options::default(),
             openings: Openings::default(),
             knows_tcp: false,
+            remote: None,
         }
     }
 }
@@ -122,7 +125,10 @@ impl Lab {
             names: Arc::new(Names),
             dns_tcp: Arc::new(Hello),
             authority: Arc::clone(&authority),
-            engines: Arc::new(Engines(Arc::clone(&shared))),
+            engines: setup.remote.map_or_else(
+                || Engines::Local(Arc::new(Factory(Arc::clone(&shared)))),
+                Engines::Remote,
+            ),
             recorder,
             upstream: Options {
                 resolve: names.into_iter().chain(setup.options.resolve).collect(),
@@ -244,9 +250,9 @@ impl SyntheticNames for Names {
     }
 }
 
-struct Engines(Arc<Shared>);
+struct Factory(Arc<Shared>);
 
-impl EngineFactory for Engines {
+impl EngineFactory for Factory {
     fn engine(&self) -> Box<dyn RuleEngine> {
         Box::new(Engine(Arc::clone(&self.0)))
     }

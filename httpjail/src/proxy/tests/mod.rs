@@ -24,6 +24,7 @@ mod origin;
 mod passthrough;
 mod plain;
 mod refusals;
+mod remote;
 mod smuggling;
 mod streams;
 mod tickets;

@@ -1,18 +1,15 @@
 //! The engine of one worker thread: judges, and starts afresh after damage.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use tracing::warn;
+use std::sync::Arc;
 
 use super::{
-    console::Printable,
     factory::Rule,
     sandbox::{Outcome, Sandbox},
 };
-use crate::policy::{Decision, Denial, DenyReason, RequestFacts, RuleEngine, RunFacts};
+use crate::{
+    policy::{Decision, Denial, DenyReason, RequestFacts, RuleEngine, RunFacts},
+    rules::warnings::Warnings,
+};
 
 /// Judges requests by a rule in JavaScript.
 pub(super) struct JsEngine {
@@ -22,7 +19,7 @@ pub(super) struct JsEngine {
     run: RunFacts,
     /// `None` before the first request, and after damage until the next one.
     sandbox: Option<Sandbox>,
-    warnings: Allowance,
+    warnings: Warnings,
 }
 
 impl JsEngine {
@@ -30,30 +27,22 @@ impl JsEngine {
     /// come: a command that sends none doesn't wait for it.
     pub(super) fn new(rule: Arc<Rule>, run: RunFacts) -> Self {
         let number = rule.number();
-        Self { rule, number, run, sandbox: None, warnings: Allowance::default() }
+        Self { rule, number, run, sandbox: None, warnings: Warnings::default() }
     }
 
     fn restore(&mut self) {
         match Sandbox::new(&self.rule.source(), self.run.clone()) {
             Ok(sandbox) => self.sandbox = Some(sandbox),
-            Err(error) => {
-                self.warn("requests denied: the rule engine can't be made", &error.to_string())
-            }
+            Err(error) => self
+                .warnings
+                .warn("requests denied: the rule engine can't be made", &error.to_string()),
         }
     }
 
     fn failed(&mut self, what: &'static str, detail: &str, message: Option<&str>) -> Decision {
-        self.warn(what, detail);
+        self.warnings.warn(what, detail);
         let message = message.map(str::to_owned);
         Decision::Deny(Denial { reason: DenyReason::RuleFailed, message })
-    }
-
-    fn warn(&mut self, what: &'static str, detail: &str) {
-        match self.warnings.take(Instant::now()) {
-            None => {}
-            Some(0) => warn!("{what}: {}", Printable(detail)),
-            Some(suppressed) => warn!(suppressed, "{what}: {}", Printable(detail)),
-        }
     }
 }
 
@@ -101,34 +90,6 @@ impl RuleEngine for JsEngine {
     }
 }
 
-/// How many warnings may still be given this second: a jailed program that sends requests in a
-/// loop must not flood the terminal.
-#[derive(Debug, Default)]
-struct Allowance {
-    since: Option<Instant>,
-    given: u32,
-    suppressed: u32,
-}
-
-impl Allowance {
-    /// Whether to warn now; then, how many warnings were held back before this one.
-    fn take(&mut self, now: Instant) -> Option<u32> {
-        let is_over =
-            self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
-        if is_over {
-            self.since = Some(now);
-            self.given = 0;
-        }
-        if self.given == PER_SECOND {
-            self.suppressed = self.suppressed.saturating_add(1);
-            return None;
-        }
-        self.given += 1;
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}
-
-const PER_SECOND: u32 = 10;
 /// What the jailed program reads; the error itself is none of its business.
 const FAILED: &str = "JavaScript execution failed";
 
@@ -144,17 +105,5 @@ mod tests {
         assert!(engine.sandbox.is_none());
         engine.prepare();
         assert!(engine.sandbox.is_some());
-    }
-
-    #[test]
-    fn warns_some_times_a_second_and_counts_the_rest() {
-        let (mut allowance, start) = (Allowance::default(), Instant::now());
-        for _ in 0..PER_SECOND {
-            assert_eq!(allowance.take(start), Some(0));
-        }
-        assert_eq!(allowance.take(start), None);
-        assert_eq!(allowance.take(start + Duration::from_millis(999)), None);
-        assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(2));
-        assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(0));
     }
 }
