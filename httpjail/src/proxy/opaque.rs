@@ -75,7 +75,7 @@ pub(super) async fn judge_tls<S: Stream + 'static>(
     name: Host,
     mut stream: Prefixed<S>,
 ) {
-    let authority = Authority::new(name, destination.authority.port());
+    let authority = Authority::new(name, destination.tls_port());
     match worker.gate.judge(facts_of(destination, Scheme::Tls, authority), ()) {
         Ok(permitted) => carry(worker, permitted.with(stream)).await,
         // Who doesn't hear it any more has ended the connection.

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
+    pin::{Pin, pin},
     rc::Rc,
     time::Duration,
 };
@@ -104,10 +105,19 @@ where
         async move { Ok::<_, Infallible>(session.answer(judged).await) }
     });
     let mut connection = session.worker.http.serve_connection(TokioIo::new(&mut stream), service);
-    let outcome = tokio::select! {
-        biased;
-        outcome = &mut connection => Some(outcome),
-        () = session.watch.expired() => None,
+    let closing = Rc::clone(&session.worker.closing);
+    let mut closing = pin!(closing.begun());
+    let mut closes = false;
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut connection => break Some(outcome),
+            () = session.watch.expired() => break None,
+            () = &mut closing, if !closes => {
+                closes = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
     };
     let unread = connection.into_parts().read_buf;
     let mut stream = stream.into_inner().into_inner();

@@ -6,12 +6,13 @@
 use std::{
     fs::File,
     io::{self, Write},
-    net::{SocketAddr, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
     os::fd::{AsFd, AsRawFd, RawFd},
     path::PathBuf,
     pin::Pin,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -22,7 +23,7 @@ use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
     policy::{Openings, Process},
-    proxy::{self, Flow, FlowTable},
+    proxy::{self, Aim, Flow, FlowTable},
     record::{LogFile, Recorder, RecorderHandle},
     rules::Rules,
     tls, upstream,
@@ -115,6 +116,7 @@ impl ProxyRole {
             openings: self.openings,
             workers: self.workers,
             timeouts: proxy::Timeouts::default(),
+            drain: Duration::ZERO,
         };
         let served = proxy::run(config, stopped);
         let lost = log.map_or(0, RecorderHandle::finish);
@@ -165,10 +167,11 @@ fn serve_dns(stub: dns::Stub, sockets: Vec<UdpSocket>) -> io::Result<()> {
 struct JailFlows(Flows);
 
 impl FlowTable for JailFlows {
-    fn take(&self, client: SocketAddr) -> io::Result<Option<Flow>> {
+    fn take(&self, _stream: &TcpStream, client: SocketAddr) -> io::Result<Option<Flow>> {
         let noted = self.0.take(client)?;
         Ok(noted.map(|noted| Flow {
             original: noted.original,
+            aim: Aim::Elsewhere,
             process: Some(Process { pid: noted.pid, uid: noted.uid, comm: noted.comm }),
         }))
     }
