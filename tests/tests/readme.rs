@@ -70,6 +70,16 @@ fn the_first_command_lets_out_github_alone() {
 }
 
 #[test]
+fn without_root_the_rule_is_the_same() {
+    let lab = Lab::new();
+    let (github, other) = (lab.origin("github.com"), lab.origin("example.test"));
+    let finished = run(&lab, &block("httpjail --weak")).exits(0);
+    assert_eq!(finished.stdout, "200 403 ");
+    assert_eq!((github.seen().len(), other.seen().len()), (1, 0));
+    lab.assert_clean();
+}
+
+#[test]
 fn what_is_opened_is_no_door_for_requests_and_the_bank_is_reached_by_its_name() {
     let lab = Lab::new();
     let (github, bank) = (lab.origin("github.com"), lab.origin("bank.example"));

@@ -125,6 +125,19 @@ pub(super) struct RunArgs {
     )]
     pub(super) test: Option<Vec<String>>,
 
+    /// Tell the command of the proxy by its environment (HTTPS_PROXY), without root and without force
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "test",
+            "publish",
+            "allow_unix",
+            "allow_new_privileges",
+            "strict",
+        ]
+    )]
+    pub(super) weak: bool,
+
     /// Append one line for each request: time, + or -, method, URL
     #[arg(long, value_name = "FILE")]
     pub(super) request_log: Option<PathBuf>,

@@ -2,6 +2,7 @@
 //! tell how it went.
 
 mod args;
+mod bind;
 mod doctor;
 pub mod exit;
 mod log;

@@ -12,6 +12,7 @@ use std::{
 use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
 use super::args::{Action, Cli, RunArgs};
+pub use super::bind::{Bind, BindError, Binds};
 pub use super::options::{ClientCert, PrivateRange, Resolve};
 use super::upstream_proxy::{self, VariableError};
 use crate::{
@@ -26,6 +27,8 @@ use crate::{
 pub enum Plan {
     /// Run a command in a jail.
     Run(Box<RunPlan>),
+    /// Run a command that is told of the proxy.
+    Weak(Box<RunPlan>),
     /// Ask the rule about one request.
     Test(TestPlan),
     /// Remove what dead runs left.
@@ -71,6 +74,8 @@ pub struct RunPlan {
     pub lacking: Lacking,
     /// What is special about the command's environment.
     pub environment: Wishes,
+    /// Where the proxy listens, if programs are told of it.
+    pub binds: Binds,
 }
 
 /// What is done where a guard is missing that jails can do without.
@@ -124,6 +129,9 @@ pub enum PlanError {
     /// The environment names a proxy that can't be used.
     #[error(transparent)]
     Proxy(#[from] VariableError),
+    /// The environment names no place to listen at.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// `--test` was given no HTTP method.
     #[error("understand --test: `{0}` isn't an HTTP method")]
     Method(String),
@@ -158,6 +166,7 @@ impl PlanError {
             Self::Proxy(_) => Some(
                 "name another by --upstream-proxy, or go without: --upstream-proxy none".to_owned(),
             ),
+            Self::Bind(_) => Some(BindError::hint()),
             Self::Published(_)
             | Self::Rule(_)
             | Self::Method(_)
@@ -180,6 +189,11 @@ impl Plan {
         let rules = rules(cli.run.js.as_deref(), cli.run.js_file.as_deref())?;
         match cli.run.test {
             Some(words) => Ok(Self::Test(TestPlan { rules, facts: question(&words)? })),
+            None if cli.run.weak => {
+                let binds = Binds::from_environment(|name| std::env::var_os(name))?;
+                let run = RunPlan::new(cli.run, rules)?;
+                Ok(Self::Weak(Box::new(RunPlan { binds, ..run })))
+            }
             None => RunPlan::new(cli.run, rules).map(|run| Self::Run(Box::new(run))),
         }
     }
@@ -222,6 +236,7 @@ impl RunPlan {
             workers: run.workers,
             lacking: if run.strict { Lacking::Refuse } else { Lacking::Warn },
             environment: Wishes { keep: run.keep_env, unset: run.unset_env },
+            binds: Binds::default(),
         })
     }
 }

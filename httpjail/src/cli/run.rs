@@ -45,6 +45,9 @@ fn verbosity(cli: &Cli) -> u8 {
 fn perform(plan: Plan) -> u8 {
     match plan {
         Plan::Run(run) => session::run(*run).map_or_else(|error| failed(&error), exit::of_outcome),
+        Plan::Weak(run) => {
+            session::run_weak(*run).map_or_else(|error| failed(&error), exit::of_outcome)
+        }
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
         Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
         Plan::Test(test) => printed(answer(test, &mut io::stdout().lock())),

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     time::Duration,
 };

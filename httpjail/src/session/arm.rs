@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// How long the proxy may take until it reports: a key and a certificate.
-const PROXY_START: Duration = Duration::from_secs(10);
+pub(super) const PROXY_START: Duration = Duration::from_secs(10);
 
 /// The lowest limit of open files that a start gets along with, with up to [`FEW_WORKERS`].
 const FEWEST_DESCRIPTORS: u64 = 64;
@@ -327,7 +327,7 @@ impl Running {
 
 /// A run that is short of descriptors could not even take down what it put up, and the proxy, which
 /// raises its own limit, could not start its threads.
-fn enough_descriptors(workers: usize) -> Result<(), SessionError> {
+pub(super) fn enough_descriptors(workers: usize) -> Result<(), SessionError> {
     let limit = getrlimit(Resource::Nofile);
     let more = workers.saturating_sub(FEW_WORKERS).saturating_mul(DESCRIPTORS_PER_WORKER);
     let fewest = FEWEST_DESCRIPTORS.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));

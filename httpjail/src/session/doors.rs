@@ -55,6 +55,14 @@ pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
     }
 }
 
+/// Says what `--weak` doesn't do, and what the plan opens.
+pub(super) fn announce_weak(plan: &RunPlan, is_root: bool) {
+    tracing::warn!(
+        "--weak: programs are told of the proxy by their environment; nothing forces them to use it"
+    );
+    announce(plan, &[], is_root);
+}
+
 /// Warns of published ports that a command which isn't root can't bind here.
 pub(super) fn tell_of_low_ports(published: &Published, is_root: bool) {
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");

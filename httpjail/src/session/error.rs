@@ -1,6 +1,6 @@
 //! What can stop a run, and what the user can do about it.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
 use super::pem_file::PemError;
 use crate::{
@@ -33,6 +33,23 @@ pub enum SessionError {
     /// `/run/httpjail` can't be used.
     #[error("make the run's folder below /run/httpjail")]
     RunDir(#[source] io::Error),
+    /// The folder of a run without root can't be made.
+    #[error("make the run's folder for temporary files")]
+    Folder(#[source] io::Error),
+    /// A place to listen at.
+    #[error("listen at {address}")]
+    Bind {
+        /// The place.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It can't be told who uses the proxy.
+    #[error("find out whose connections come to the proxy")]
+    Clients(#[source] io::Error),
+    /// Something that the command started stays.
+    #[error("end what the command has started")]
+    EndCommand(#[source] io::Error),
     /// Signals can't be caught.
     #[error("take over the signals")]
     Signals(#[source] io::Error),
@@ -153,8 +170,14 @@ impl SessionError {
                 ));
             }
             Self::NotRoot => {
-                "run it through sudo: sudo httpjail … (a mode without root is to come)"
+                "run it through sudo: sudo httpjail … Without root there is --weak, which tells \
+                 programs of the proxy by their environment and can't force them to use it"
             }
+            Self::Folder(_) => "TMPDIR must name a folder that you may write to",
+            Self::Bind { .. } => {
+                "HTTPJAIL_HTTP_BIND and HTTPJAIL_HTTPS_BIND say where else to listen"
+            }
+            Self::Clients(_) => "it takes /proc: mount -t proc proc /proc",
             Self::Descriptors { .. } => MORE_DESCRIPTORS,
             Self::RunDir(_) => "/run must be writable for root; is this a read-only container?",
             Self::Hierarchy(_) => {

@@ -21,8 +21,10 @@ mod run;
 mod run_dir;
 mod servers;
 mod supervise;
+mod told;
 mod way_out;
 
 pub use error::SessionError;
 pub use reap::{Swept, cleanup};
 pub use run::{Outcome, run};
+pub use told::run_weak;

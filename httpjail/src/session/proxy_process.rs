@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, RawFd},
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{WaitId, WaitIdOptions, waitid},
+    process::{Pid, WaitId, WaitIdOptions, waitid},
 };
 
 use super::{
@@ -37,9 +37,28 @@ impl Proxy {
     ///
     /// When the process can't be made.
     pub(super) fn start(role: ProxyRole, uid: u32, control: Channel) -> io::Result<Self> {
-        let plan = RolePlan { name: c"httpjail-proxy", uid: Some(uid), keep: role.descriptors() };
-        let forked = role::fork(&plan, move || role.main())?;
+        Self::fork(role.descriptors(), Some(uid), control, move || role.main())
+    }
+
+    /// Forks `main` with the descriptors `keep`; without a `uid` it lives under the caller's.
+    ///
+    /// # Errors
+    ///
+    /// When the process can't be made.
+    pub(super) fn fork(
+        keep: Vec<RawFd>,
+        uid: Option<u32>,
+        control: Channel,
+        main: impl FnOnce() -> u8,
+    ) -> io::Result<Self> {
+        let plan = RolePlan { name: c"httpjail-proxy", uid, keep };
+        let forked = role::fork(&plan, main)?;
         Ok(Self { role: forked, control })
+    }
+
+    /// Its id, until it was waited for.
+    pub(super) fn pid(&self) -> Pid {
+        self.role.pid
     }
 
     /// Waits for the proxy's report that it serves.

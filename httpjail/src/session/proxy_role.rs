@@ -188,7 +188,7 @@ impl proxy::TcpDns for TcpStub {
 }
 
 /// Where the caller keeps the roots, if somewhere else than the system does.
-fn named_certificates() -> Vec<PathBuf> {
+pub(super) fn named_certificates() -> Vec<PathBuf> {
     let named = |variable| std::env::var_os(variable).unwrap_or_default();
     let files = std::iter::once(PathBuf::from(named("SSL_CERT_FILE")));
     let folders = named("SSL_CERT_DIR");
@@ -196,13 +196,19 @@ fn named_certificates() -> Vec<PathBuf> {
 }
 
 /// As many descriptors as the hard limit gives: each proxied connection takes two.
-fn raise_descriptor_limit() {
+pub(super) fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
+}
+
+/// A user id for a proxy without a relay.
+pub(super) fn own_uid(served: Option<u32>) -> u32 {
+    let [own, _] = uids(served);
+    own
 }
 
 /// User ids for proxy and relay that nobody else has: neither the jailed user nor, as far as can be,
