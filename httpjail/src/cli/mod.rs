@@ -10,6 +10,7 @@ mod options;
 pub mod plan;
 mod report;
 mod run;
+mod trust;
 mod upstream_proxy;
 
 pub use run::main;

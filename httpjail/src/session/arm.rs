@@ -15,6 +15,7 @@ use super::{
     control::Channel,
     doors,
     jail::Jail,
+    kept,
     log::{self, Log, Owner},
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
@@ -153,6 +154,7 @@ impl Planned {
             identity,
             &self.plan.environment,
         );
+        let hidden = kept::within_reach(identity);
         let command = spawn::spawn(SpawnPlan {
             command: &self.plan.command,
             args: &self.plan.args,
@@ -165,6 +167,7 @@ impl Planned {
             streams: &streams,
             canary: &canary,
             sockets: &self.sockets,
+            hidden: &hidden,
             privileges: self.plan.privileges,
         })?;
         Backstop::ensure(parent.dir().id(), parent.level())?;

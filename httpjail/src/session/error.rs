@@ -12,7 +12,7 @@ use crate::{
         user::UserError,
     },
     record::LogError,
-    tls::TrustError,
+    tls::{KeptError, TrustError},
     upstream,
 };
 
@@ -47,6 +47,15 @@ pub enum SessionError {
     /// It can't be told who uses the proxy.
     #[error("find out whose connections come to the proxy")]
     Clients(#[source] io::Error),
+    /// The kept authority.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// Nothing says where a user's configuration is.
+    #[error("find your configuration: HOME names no folder")]
+    NoHome,
+    /// The proxy of `--server` ended.
+    #[error("go on serving: the proxy ended; its own message is above")]
+    ServerDied,
     /// Something that the command started stays.
     #[error("end what the command has started")]
     EndCommand(#[source] io::Error),
@@ -173,6 +182,7 @@ impl SessionError {
                 "run it through sudo: sudo httpjail … Without root there is --weak, which tells \
                  programs of the proxy by their environment and can't force them to use it"
             }
+            Self::Kept(error) => return error.hint(),
             Self::Folder(_) => "TMPDIR must name a folder that you may write to",
             Self::Bind { .. } => {
                 "HTTPJAIL_HTTP_BIND and HTTPJAIL_HTTPS_BIND say where else to listen"

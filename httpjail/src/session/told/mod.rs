@@ -4,7 +4,11 @@
 mod clients;
 mod environment;
 mod folder;
+mod hide;
 mod role;
+mod server;
 mod weak;
 
+use hide::hide;
+pub use server::run_server;
 pub use weak::run_weak;

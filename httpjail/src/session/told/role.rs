@@ -35,7 +35,7 @@ pub(super) struct ToldRole {
     /// Whom it serves.
     pub(super) clients: Clients,
     /// Signs the leaves; none: one is made for this run.
-    pub(super) authority: Option<tls::Authority>,
+    pub(super) authority: Option<Arc<tls::Authority>>,
     /// The request log.
     pub(super) log: Option<LogFile>,
     /// The checked rules.
@@ -73,7 +73,10 @@ impl ToldRole {
 
     fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
         raise_descriptor_limit();
-        let authority = self.authority.map_or_else(tls::Authority::new, Ok)?;
+        let authority = match self.authority {
+            Some(authority) => authority,
+            None => Arc::new(tls::Authority::new()?),
+        };
         let extent = confine(&named_certificates())?;
         tracing::debug!(?extent, "the proxy is confined");
         self.control.send(Ready { ca_pem: authority.certificate_pem() }.encode())?;
@@ -89,7 +92,7 @@ impl ToldRole {
             canary: proxy::Canary::default(),
             names: Arc::new(dns::Names::new()),
             dns_tcp: Arc::new(NoDns),
-            authority: Arc::new(authority),
+            authority,
             engines: self.rules.into_factory(Arc::new(NoProcesses)),
             recorder,
             upstream: self.upstream,

@@ -12,12 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
+use rustix::process::geteuid;
 
 use super::{
     clients::Clients,
     environment::{self, Places},
     folder::Folder,
+    hide,
     role::ToldRole,
 };
 use crate::{
@@ -103,12 +104,6 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
         },
         plan.timeout,
     )
-}
-
-/// Keeps other programs of the same user from looking into this process (P12): what it holds of the
-/// proxy would let them take part in it.
-fn hide() -> io::Result<()> {
-    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Binds where the user says, or else one port of the kernel's choice for both.
