@@ -169,6 +169,9 @@ fn works_in_pipelines_and_below_other_programs() {
         (format!("{weak} sh -c 'yes; exit 7' | head -n 1"), "y\n", 0),
         ("make -s -j2".to_owned(), "hello from a.test\nhello from a.test\n", 0),
         (format!("timeout 1 {weak} sleep 1000"), "", 124),
+        // Ends that the caller wants to hear nothing of, and a child that it had before.
+        (format!("trap '' CHLD; exec {weak} sh -c 'exit 3'"), "", 3),
+        (format!("(sleep 1; echo lives) & exec {weak} true"), "lives\n", 0),
         (format!("{weak} {weak} curl -sS https://a.test/"), "hello from a.test\n", 0),
     ] {
         let place = lab.outside().as_user().env("TMPDIR", lab.temporary());
@@ -289,7 +292,11 @@ fn the_end_of_the_command_ends_all_that_was_started() {
 #[test]
 fn passes_signals_on() {
     let lab = Lab::new();
-    let weak = lab.weak().start(["sh", "-c", "trap 'exit 9' TERM; echo ready; read line"]);
+    let weak = lab.weak().start([
+        "sh",
+        "-c",
+        "trap 'exit 9' TERM; echo ready; while :; do read line; done",
+    ]);
     weak.line("ready");
     weak.signal(Signal::TERM);
     weak.finish().exits(9);

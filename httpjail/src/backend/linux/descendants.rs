@@ -21,12 +21,37 @@ use rustix::{
 /// How long processes that were killed may take to go.
 const DEATH: Duration = Duration::from_secs(10);
 
-/// Becomes the parent of all orphans among the processes that are started from now on.
+/// Processes that were there before the command, and their descendants: whoever replaced itself by
+/// httpjail may have had children.
+#[derive(Debug)]
+pub(crate) struct Spared(Vec<(i32, u64)>);
+
+impl Spared {
+    /// The children that this process has now.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` can't be read.
+    pub(crate) fn children() -> io::Result<Self> {
+        let own = getpid().as_raw_nonzero().get();
+        let children = table()?.into_iter().filter(|(_, process)| process.parent == own);
+        Ok(Self(children.map(|(pid, process)| (pid, process.started)).collect()))
+    }
+
+    fn holds(&self, pid: i32, process: Process) -> bool {
+        self.0.contains(&(pid, process.started))
+    }
+}
+
+/// Becomes the parent of all orphans among the processes that are started from now on, and hears of
+/// their ends, whatever the caller ignores.
 ///
 /// # Errors
 ///
 /// What `prctl(2)` says.
 pub(crate) fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: the default disposition runs no code.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     // SAFETY: PR_SET_CHILD_SUBREAPER takes plain numbers.
     match unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } {
         0 => Ok(()),
@@ -52,12 +77,12 @@ pub(crate) fn bury_orphans(others: [Pid; 2]) -> io::Result<()> {
     thread::Builder::new().name("orphans".to_owned()).spawn(bury).map(drop)
 }
 
-/// Kills all descendants of this process but `spared`, and waits until they are gone.
+/// Kills all descendants of this process that aren't `spared`, and waits until they are gone.
 ///
 /// # Errors
 ///
 /// When some don't go: they belong to other users, or are in an uninterruptible call.
-pub(crate) fn kill_all(spared: Pid) -> io::Result<()> {
+pub(crate) fn kill_all(spared: &Spared) -> io::Result<()> {
     let deadline = Instant::now() + DEATH;
     loop {
         let mut left = BTreeSet::new();
@@ -120,16 +145,15 @@ fn parse(line: &[u8]) -> Option<Process> {
     Some(Process { parent, started, is_dead: matches!(state, "Z" | "X" | "x") })
 }
 
-fn descendants(all: &BTreeMap<i32, Process>, spared: Pid) -> Vec<(Pid, Process)> {
+fn descendants(all: &BTreeMap<i32, Process>, spared: &Spared) -> Vec<(Pid, Process)> {
     let own = getpid().as_raw_nonzero().get();
     let is_ours = |pid: i32| {
         let mut at = pid;
         // No longer than there are processes: the table isn't of one moment, and may have a circle.
         for _ in 0..all.len() {
             match all.get(&at) {
-                Some(process) if process.parent == own => {
-                    return at != spared.as_raw_nonzero().get();
-                }
+                Some(process) if spared.holds(at, *process) => return false,
+                Some(process) if process.parent == own => return true,
                 Some(process) => at = process.parent,
                 None => return false,
             }
@@ -218,7 +242,7 @@ mod tests {
             (own + 6, process(own + 7)),
             (own + 7, process(own + 6)),
         ];
-        let found = descendants(&table.into(), Pid::from_raw(own + 3).unwrap());
+        let found = descendants(&table.into(), &Spared(vec![(own + 3, 0), (own + 2, 1)]));
         let found: Vec<_> = found.iter().map(|(pid, _)| pid.as_raw_nonzero().get()).collect();
         assert_eq!(found, [own + 1, own + 2]);
     }

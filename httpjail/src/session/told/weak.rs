@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     backend::linux::{
-        descendants,
+        descendants::{self, Spared},
         signals::Signals,
         spawn::{self, PlainChild, PlainPlan, spawn_plain},
         user::{self, Identity},
@@ -93,7 +93,9 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
         &plan.environment,
     );
     trust.fill(&proxy.ready(PROXY_START).map_err(SessionError::Proxy)?.ca_pem)?;
-    let up = Up { proxy, signals, _log_owner: log_owner, _folder: folder };
+    // The proxy among them.
+    let others = Spared::children().map_err(SessionError::Wait)?;
+    let up = Up { proxy, others, signals, _log_owner: log_owner, _folder: folder };
     up.run(
         PlainPlan {
             command: &plan.command,
@@ -139,6 +141,7 @@ fn reachable(place: SocketAddr) -> SocketAddr {
 /// What stands around the command.
 struct Up {
     proxy: Proxy,
+    others: Spared,
     signals: Signals,
     _log_owner: Option<Owner>,
     _folder: Folder,
@@ -150,7 +153,7 @@ impl Up {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let command = spawn_plain(plan)?;
         let ended = self.wait(&command, deadline);
-        let killed = descendants::kill_all(self.proxy.pid());
+        let killed = descendants::kill_all(&self.others);
         self.proxy.ask_to_stop();
         self.proxy.stop();
         let ended = ended?;
