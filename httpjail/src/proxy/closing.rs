@@ -9,6 +9,9 @@ use tokio::{
 
 use super::worker::Worker;
 
+/// How long a connection that says nothing is waited for then: what its client has sent may be under
+/// way.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How often it is looked whether a connection is left.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -27,14 +30,25 @@ impl Closing {
         }
     }
 
+    /// Whether it has.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.get()
+    }
+
+    /// Ends when who has said nothing until then needn't be waited for any more.
+    pub(super) async fn silence(&self) {
+        self.begun().await;
+        sleep(SILENCE).await;
+    }
+
     fn begin(&self) {
         self.has_begun.set(true);
         self.begun.notify_waiters();
     }
 }
 
-/// Lets connections finish what is under way, for `patience` at most. Those that say nothing end at
-/// once.
+/// Lets connections finish what is under way, for `patience` at most. Those that have had their last
+/// answer end at once.
 pub(super) async fn drain(worker: &Rc<Worker>, patience: Duration) {
     if patience.is_zero() {
         return;

@@ -215,8 +215,13 @@ async fn first_bytes<S: Stream>(
             Silent::Unknown => patience = patience.saturating_sub(silence),
         }
     }
-    let told = timeout(patience, read_until_told(stream, bytes)).await;
-    told.unwrap_or(Ok(First::Told(Protocol::NeedMore)))
+    tokio::select! {
+        biased;
+        told = timeout(patience, read_until_told(stream, bytes)) => {
+            told.unwrap_or(Ok(First::Told(Protocol::NeedMore)))
+        }
+        () = worker.closing.silence() => Ok(First::Nothing),
+    }
 }
 
 async fn read_until_told<S: Stream>(stream: &mut S, bytes: &mut BytesMut) -> io::Result<First> {

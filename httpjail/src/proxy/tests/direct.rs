@@ -150,3 +150,19 @@ fn the_end_waits_for_what_is_under_way_and_takes_nothing_new() {
     lab.ended().unwrap();
     assert!(TcpStream::connect(address).is_err());
 }
+
+#[test]
+fn a_request_that_had_begun_at_the_end_is_answered_and_silence_is_not_waited_for() {
+    let origin = Origin::plain(echo);
+    let drain = Duration::from_secs(60);
+    let mut lab = Lab::start(Setup { rule, drain, ..Setup::default() });
+    let target = format!("a.test:{}", origin.port());
+    let (mut begun, mut silent) = (lab.connect_to_proxy(), lab.connect_to_proxy());
+    begun.send("GET /1 HTTP/1.1\r\n");
+    lab.ask_to_stop();
+    begun.send(format!("Host: {target}\r\n\r\n"));
+    let reply = begun.reply(false);
+    assert_eq!((reply.status, reply.header("connection")), (200, vec!["close"]), "{reply:?}");
+    assert_eq!(silent.rest().unwrap_or_default(), "");
+    lab.ended().unwrap();
+}

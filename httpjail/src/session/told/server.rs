@@ -47,6 +47,7 @@ const LAST_RECORDS: Duration = Duration::from_secs(5);
 ///
 /// When the proxy can't be put up, or has ended by itself.
 pub fn run_server(plan: ServerPlan) -> Result<Outcome, SessionError> {
+    hide().map_err(SessionError::Proxy)?;
     let workers = plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get);
     enough_descriptors(workers)?;
     let authority = kept::open()?;
@@ -56,7 +57,6 @@ pub fn run_server(plan: ServerPlan) -> Result<Outcome, SessionError> {
     let listeners = [plan.binds.http, plan.binds.https].into_iter().zip(DEFAULT_PORTS);
     let listeners =
         listeners.map(|(bind, port)| listen(bind, port)).collect::<Result<Vec<_>, _>>()?;
-    hide().map_err(SessionError::Proxy)?;
     let certificate = authority.certificate().to_owned();
     let server = Server {
         listeners,

@@ -52,6 +52,7 @@ use crate::{
 /// When the proxy can't be put up (the command has not run then) or has ended before the command, or
 /// when something that the command started can't be ended.
 pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
+    hide().map_err(SessionError::Proxy)?;
     let workers = plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get);
     enough_descriptors(workers)?;
     let identity = user::of_command(plan.user.as_deref())?;
@@ -82,7 +83,6 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
     let own = geteuid().is_root().then(|| own_uid(Some(uid)));
     let proxy = Proxy::fork(role.descriptors(), own, control, move || role.main());
     let proxy = proxy.map_err(SessionError::Proxy)?;
-    hide().map_err(SessionError::Proxy)?;
     let trust = ChildTrust::prepare(folder.path(), |name| std::env::var_os(name))?;
     let look_up = |name: &str| std::env::var_os(name);
     let variables = environment::told(places, trust.variables(), look_up);
