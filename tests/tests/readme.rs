@@ -70,6 +70,37 @@ fn the_first_command_lets_out_github_alone() {
 }
 
 #[test]
+fn without_root_the_rule_is_the_same() {
+    let lab = Lab::new();
+    let (github, other) = (lab.origin("github.com"), lab.origin("example.test"));
+    let finished = run(&lab, &block("httpjail --weak")).exits(0);
+    assert_eq!(finished.stdout, "200 403 ");
+    assert_eq!((github.seen().len(), other.seen().len()), (1, 0));
+    lab.assert_clean();
+}
+
+#[test]
+fn a_proxy_alone_is_used_by_who_is_told_of_it() {
+    let lab = Lab::new();
+    let github = lab.origin("github.com");
+    fs::write(lab.home().join("rule.js"), "r.host === 'github.com'").expect("it is writable");
+    let commands = block("httpjail --server");
+    let httpjail = lab.httpjail().into_os_string().into_string().expect("UTF-8");
+    let commands = commands.replace("httpjail -", &format!("{httpjail} -"));
+    let (server, client) = commands.split_once('\n').expect("two commands");
+    let script = format!(
+        "httpjail() {{ {httpjail} \"$@\"; }}
+        {server} 2> talk & until grep -q 'programs must trust' talk; do :; done
+        {client}; kill $!; wait $!; cat requests.log"
+    );
+    let finished = lab.outside().as_user().sh(&script).exits(0);
+    assert!(finished.stdout.starts_with("hello from github.com\n"), "{finished:?}");
+    assert!(finished.stdout.ends_with(" + GET https://github.com/\n"), "{finished:?}");
+    assert_eq!(github.seen().len(), 1);
+    lab.assert_clean();
+}
+
+#[test]
 fn what_is_opened_is_no_door_for_requests_and_the_bank_is_reached_by_its_name() {
     let lab = Lab::new();
     let (github, bank) = (lab.origin("github.com"), lab.origin("bank.example"));

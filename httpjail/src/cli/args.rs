@@ -61,6 +61,12 @@ Examples:
   Have a script decide:
     httpjail --sh 'grep -qxF \"$HTTPJAIL_HOST\" allowed-hosts' -- npm install
 
+  Without root; nothing forces the command to use the proxy that its environment names:
+    httpjail --weak --js \"r.host === 'github.com'\" -- git clone https://github.com/x/y
+
+  A proxy for programs that somebody else tells of it; SIGHUP reads the rule again:
+    httpjail --server --js-file rule.js
+
   Ask a rule about one request, without running anything:
     httpjail --js-file rule.js --test POST https://api.example.com/v1/items
 
@@ -77,8 +83,11 @@ Exit codes:
     after_help = AFTER_HELP,
     override_usage = "httpjail [OPTIONS] [--] COMMAND [ARGS]...\n       \
                       httpjail [OPTIONS] --test [METHOD] URL\n       \
+                      httpjail [OPTIONS] --server\n       \
                       httpjail cleanup [--all]\n       \
-                      httpjail doctor [--json]",
+                      httpjail doctor [--json]\n       \
+                      httpjail ca [--path | --print]\n       \
+                      httpjail trust [--install | --remove]",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     max_term_width = 100,
@@ -113,9 +122,51 @@ pub(super) enum Action {
         #[command(flatten)]
         verbose: Verbose,
     },
+    /// Show the certificate that programs must trust which use the proxy of --server
+    Ca {
+        #[command(flatten)]
+        form: CaForm,
+
+        #[command(flatten)]
+        verbose: Verbose,
+    },
+    /// Tell whether this system trusts that certificate, and how it comes to
+    Trust {
+        #[command(flatten)]
+        wanted: Wanted,
+
+        #[command(flatten)]
+        verbose: Verbose,
+    },
 }
 
-/// Options of a run, and of `--test`.
+/// Which of the forms of the authority's certificate.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct CaForm {
+    /// Print where its file is; this is what is done without an option
+    #[arg(long)]
+    pub(super) path: bool,
+
+    /// Print it (PEM)
+    #[arg(long)]
+    pub(super) print: bool,
+}
+
+/// What the system's trust should become.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct Wanted {
+    /// Say how this system comes to trust it
+    #[arg(long)]
+    pub(super) install: bool,
+
+    /// Say how this system ceases to trust it
+    #[arg(long)]
+    pub(super) remove: bool,
+}
+
+/// Options of a run, of `--server` and of `--test`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The rule that decides about each request
@@ -184,6 +235,38 @@ pub(super) struct RunArgs {
     /// With --test: this program sends the request
     #[arg(long, value_name = "EXE", requires = "test", conflicts_with = "command")]
     pub(super) process: Option<Program>,
+
+    /// Tell the command of the proxy by its environment (HTTPS_PROXY), without root and without force
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "test",
+            "publish",
+            "allow_unix",
+            "allow_new_privileges",
+            "strict",
+        ]
+    )]
+    pub(super) weak: bool,
+
+    /// Serve as a proxy alone, at 127.0.0.1:8080 and :8443 (HTTPJAIL_HTTP_BIND, HTTPJAIL_HTTPS_BIND)
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "command",
+            "test",
+            "weak",
+            "timeout",
+            "publish",
+            "allow_unix",
+            "allow_new_privileges",
+            "user",
+            "keep_env",
+            "unset_env",
+            "strict",
+        ]
+    )]
+    pub(super) server: bool,
 
     /// Append one line for each request: time, + or -, method, URL
     #[arg(long, value_name = "FILE")]
@@ -337,6 +420,33 @@ mod tests {
     }
 
     #[test]
+    fn knows_what_shows_certificates() {
+        let action = |words: &[&str]| parse(words).unwrap().action;
+        for (words, prints) in
+            [(&["ca"][..], false), (&["ca", "--path"], false), (&["ca", "--print"], true)]
+        {
+            let Some(Action::Ca { form, .. }) = action(words) else { panic!("{words:?}") };
+            assert_eq!(form.print, prints, "{words:?}");
+        }
+        for (words, expected) in [
+            (&["trust"][..], (false, false)),
+            (&["trust", "--install"], (true, false)),
+            (&["trust", "--remove"], (false, true)),
+        ] {
+            let Some(Action::Trust { wanted, .. }) = action(words) else { panic!("{words:?}") };
+            assert_eq!((wanted.install, wanted.remove), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_needs_no_command_and_takes_what_is_about_the_way_out() {
+        let words = ["--server", "--js-file", "r.js", "--request-log", "l", "--upstream-ca", "a"];
+        let run = parse(&words).unwrap().run;
+        assert!(run.server && !run.weak && run.command.is_empty());
+        assert!(parse(&["--weak", "--timeout", "1", "--user", "x", "cmd"]).unwrap().run.weak);
+    }
+
+    #[test]
     fn reads_every_option() {
         let run = parse(&[
             "--js-file",
@@ -469,6 +579,20 @@ mod tests {
             &["--passthrough", "192.0.2.1", "cmd"],
             &["--allow", "GET", "a.test", "cmd"],
             &["--deny", "https://a.test", "cmd"],
+            &["--weak", "--test", "u"],
+            &["--weak", "--strict", "cmd"],
+            &["--weak", "--publish", "80", "cmd"],
+            &["--weak", "--allow-unix", "/run/a", "cmd"],
+            &["--weak", "--allow-new-privileges", "cmd"],
+            &["--server", "cmd"],
+            &["--server", "--weak"],
+            &["--server", "--test", "u"],
+            &["--server", "--timeout", "1"],
+            &["--server", "--strict"],
+            &["--server", "--user", "root"],
+            &["ca", "--path", "--print"],
+            &["ca", "more"],
+            &["trust", "--install", "--remove"],
             &["cleanup", "--js", "a"],
             &["cleanup", "more"],
         ] {
@@ -500,6 +624,8 @@ mod tests {
             &["--allow-tcp", "2001:db8::1:22", "cmd"],
             &["--passthrough", "https://a.test", "cmd"],
             &["cleanup", "more"],
+            &["--server", "cmd"],
+            &["--weak", "--strict", "cmd"],
         ]
         .iter()
         .map(|words| format!("$ httpjail {}\n{}", words.join(" "), parse(words).unwrap_err()))

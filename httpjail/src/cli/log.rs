@@ -12,8 +12,13 @@ use tracing_subscriber::{
 };
 
 /// What is said whatever `RUST_LOG` is, which is often set for other programs' sake: what an option
-/// opens, which guard is missing, and what the command could change.
-const ALWAYS: [&str; 2] = ["httpjail::session::doors=warn", "httpjail::session::rule_files=warn"];
+/// opens, which guard is missing, what the command could change, and where a proxy that stands alone
+/// serves.
+const ALWAYS: [&str; 3] = [
+    "httpjail::session::doors=warn",
+    "httpjail::session::rule_files=warn",
+    "httpjail::session::told::server=info",
+];
 
 /// Starts diagnostics: `RUST_LOG` if it's set, else as many `-v` as were given.
 pub(super) fn start(verbosity: u8) {

@@ -2,6 +2,7 @@
 //! tell how it went.
 
 mod args;
+mod bind;
 mod doctor;
 pub mod exit;
 mod log;
@@ -10,6 +11,7 @@ pub mod plan;
 mod question;
 mod report;
 mod run;
+mod trust;
 mod upstream_proxy;
 
 pub use run::main;

@@ -13,9 +13,10 @@ use http::Version;
 use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
 use super::args::{Action, Cli, RunArgs};
+pub use super::bind::{Bind, BindError, Binds};
 pub use super::options::{ClientCert, PrivateRange, Resolve};
 pub use super::question::Told;
-use super::upstream_proxy::{self, VariableError};
+use super::upstream_proxy::{self, UpstreamProxy, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
     policy::{Authority, AuthorityError, Headers, HostPort, Lists, Openings, RequestFacts, Scheme},
@@ -28,6 +29,14 @@ use crate::{
 pub enum Plan {
     /// Run a command in a jail.
     Run(Box<RunPlan>),
+    /// Run a command that is told of the proxy.
+    Weak(Box<RunPlan>),
+    /// Serve as a proxy alone.
+    Server(Box<ServerPlan>),
+    /// Show the kept authority's certificate.
+    Ca(CaForm),
+    /// Tell about the system's trust in it.
+    Trust(TrustWish),
     /// Ask the rule about one request.
     Test(Box<TestPlan>),
     /// Remove what dead runs left.
@@ -77,6 +86,49 @@ pub struct RunPlan {
     pub lacking: Lacking,
     /// What is special about the command's environment.
     pub environment: Wishes,
+    /// Where the proxy listens, if programs are told of it.
+    pub binds: Binds,
+}
+
+/// A proxy that stands alone.
+#[derive(Debug)]
+pub struct ServerPlan {
+    /// What decides before the rule is asked.
+    pub lists: Lists,
+    /// What decides.
+    pub rules: Rules,
+    /// The file that the rules came from, to be read again.
+    pub rule_file: Option<PathBuf>,
+    /// Where records go.
+    pub request_log: Option<PathBuf>,
+    /// How the proxy reaches origins.
+    pub upstream: UpstreamPlan,
+    /// What goes out without being read as HTTP.
+    pub openings: Openings,
+    /// How many threads the proxy has, if the user says so.
+    pub workers: Option<NonZeroUsize>,
+    /// Where it listens.
+    pub binds: Binds,
+}
+
+/// How the kept authority's certificate is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaForm {
+    /// By its path.
+    Path,
+    /// Itself.
+    Pem,
+}
+
+/// What the system's trust in it should become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustWish {
+    /// Nothing else than it is.
+    Told,
+    /// Trusted.
+    Installed,
+    /// Not trusted.
+    Removed,
 }
 
 /// What is done where a guard is missing that jails can do without.
@@ -137,6 +189,9 @@ pub enum PlanError {
     /// The environment names a proxy that can't be used.
     #[error(transparent)]
     Proxy(#[from] VariableError),
+    /// The environment names no place to listen at.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// `--test` was given no HTTP method.
     #[error("understand --test: `{0}` isn't an HTTP method")]
     Method(String),
@@ -171,6 +226,7 @@ impl PlanError {
             Self::Proxy(_) => Some(
                 "name another by --upstream-proxy, or go without: --upstream-proxy none".to_owned(),
             ),
+            Self::Bind(_) => Some(BindError::hint()),
             Self::Published(_)
             | Self::Rule(_)
             | Self::Program(_)
@@ -189,6 +245,16 @@ impl Plan {
         match cli.action {
             Some(Action::Cleanup { all, verbose: _ }) => return Ok(Self::Cleanup { all }),
             Some(Action::Doctor { json, verbose: _ }) => return Ok(Self::Doctor { json }),
+            Some(Action::Ca { form, verbose: _ }) => {
+                return Ok(Self::Ca(if form.print { CaForm::Pem } else { CaForm::Path }));
+            }
+            Some(Action::Trust { wanted, verbose: _ }) => {
+                return Ok(Self::Trust(match (wanted.install, wanted.remove) {
+                    (true, _) => TrustWish::Installed,
+                    (false, true) => TrustWish::Removed,
+                    (false, false) => TrustWish::Told,
+                }));
+            }
             None => {}
         }
         let rules = rules(&cli.run)?;
@@ -199,6 +265,14 @@ impl Plan {
                 told.fill(&mut facts);
                 let lists = Lists { allow: cli.run.allow, deny: cli.run.deny };
                 Ok(Self::Test(Box::new(TestPlan { lists, rules, facts, told })))
+            }
+            None if cli.run.server => {
+                ServerPlan::new(cli.run, rules).map(|server| Self::Server(Box::new(server)))
+            }
+            None if cli.run.weak => {
+                let binds = Binds::from_environment(|name| std::env::var_os(name))?;
+                let run = RunPlan::new(cli.run, rules)?;
+                Ok(Self::Weak(Box::new(RunPlan { binds, ..run })))
             }
             None => RunPlan::new(cli.run, rules).map(|run| Self::Run(Box::new(run))),
         }
@@ -223,15 +297,13 @@ impl RunPlan {
             args: words.collect(),
             request_log: run.request_log,
             timeout: run.timeout.map(|timeout| timeout.0),
-            upstream: UpstreamPlan {
-                resolve: run.resolve,
-                extra_ca: run.upstream_ca,
-                client_certs: run.client_cert,
-                proxies: upstream_proxy::proxies(run.upstream_proxy, |name| {
-                    std::env::var_os(name)
-                })?,
-                allow_private: run.allow_private,
-            },
+            upstream: UpstreamPlan::new(
+                run.resolve,
+                run.upstream_ca,
+                run.client_cert,
+                run.upstream_proxy,
+                run.allow_private,
+            )?,
             published,
             openings: Openings { tcp: run.allow_tcp, passthrough: run.passthrough },
             allow_unix: run.allow_unix,
@@ -244,6 +316,41 @@ impl RunPlan {
             workers: run.workers,
             lacking: if run.strict { Lacking::Refuse } else { Lacking::Warn },
             environment: Wishes { keep: run.keep_env, unset: run.unset_env },
+            binds: Binds::default(),
+        })
+    }
+}
+
+impl UpstreamPlan {
+    fn new(
+        resolve: Vec<Resolve>,
+        extra_ca: Vec<PathBuf>,
+        client_certs: Vec<ClientCert>,
+        proxy: Option<UpstreamProxy>,
+        allow_private: Vec<PrivateRange>,
+    ) -> Result<Self, PlanError> {
+        let proxies = upstream_proxy::proxies(proxy, |name| std::env::var_os(name))?;
+        Ok(Self { resolve, extra_ca, client_certs, proxies, allow_private })
+    }
+}
+
+impl ServerPlan {
+    fn new(run: RunArgs, rules: Rules) -> Result<Self, PlanError> {
+        Ok(Self {
+            lists: Lists { allow: run.allow, deny: run.deny },
+            rules,
+            rule_file: run.js_file,
+            request_log: run.request_log,
+            upstream: UpstreamPlan::new(
+                run.resolve,
+                run.upstream_ca,
+                run.client_cert,
+                run.upstream_proxy,
+                run.allow_private,
+            )?,
+            openings: Openings { tcp: run.allow_tcp, passthrough: run.passthrough },
+            workers: run.workers,
+            binds: Binds::from_environment(|name| std::env::var_os(name))?,
         })
     }
 }

@@ -14,10 +14,12 @@ use super::{
     plan::{Plan, TestPlan},
     question::Decider,
     report::Report,
+    trust,
 };
 use crate::{
     policy::{Decision, DenyReason, Opaque, RequestFacts},
     session::{self, SessionError, Swept},
+    tls::Kept,
 };
 
 /// Runs the program: reads the command line, does what it asks for, and tells how it went.
@@ -38,7 +40,12 @@ pub fn main() -> ExitCode {
 
 fn verbosity(cli: &Cli) -> u8 {
     match &cli.action {
-        Some(Action::Cleanup { verbose, .. } | Action::Doctor { verbose, .. }) => verbose.verbose,
+        Some(
+            Action::Cleanup { verbose, .. }
+            | Action::Doctor { verbose, .. }
+            | Action::Ca { verbose, .. }
+            | Action::Trust { verbose, .. },
+        ) => verbose.verbose,
         None => cli.run.verbose.verbose,
     }
 }
@@ -46,9 +53,25 @@ fn verbosity(cli: &Cli) -> u8 {
 fn perform(plan: Plan) -> u8 {
     match plan {
         Plan::Run(run) => session::run(*run).map_or_else(|error| failed(&error), exit::of_outcome),
+        Plan::Weak(run) => {
+            session::run_weak(*run).map_or_else(|error| failed(&error), exit::of_outcome)
+        }
+        Plan::Server(server) => {
+            session::run_server(*server).map_or_else(|error| failed(&error), exit::of_outcome)
+        }
+        Plan::Ca(form) => with_kept(|kept, out| trust::show(kept, form, out)),
+        Plan::Trust(wish) => with_kept(|kept, out| trust::tell(kept, wish, out)),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
         Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
         Plan::Test(plan) => test(*plan),
+    }
+}
+
+/// Does something with the kept authority, which is made if it isn't there.
+fn with_kept(tell: impl FnOnce(&Kept, &mut dyn Write) -> io::Result<u8>) -> u8 {
+    match session::kept::open() {
+        Ok(kept) => printed(tell(&kept, &mut io::stdout().lock())),
+        Err(error) => failed(&error),
     }
 }
 

@@ -42,6 +42,8 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// How long a client may keep the proxy waiting.
     pub timeouts: Timeouts,
+    /// How long what is under way at the end may still take. Nothing is accepted meanwhile.
+    pub drain: Duration,
 }
 
 /// One worker for every two cores, from 1 to 4.

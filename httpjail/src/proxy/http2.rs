@@ -125,6 +125,8 @@ where
 {
     session.watch.await_request();
     session.tally.begin();
+    let closing = Rc::clone(&session.worker.closing);
+    let mut closing = pin!(closing.begun());
     let mut goes = false;
     loop {
         let next = poll_fn(|cx| {
@@ -141,6 +143,10 @@ where
                 Some(Err(error)) => return End::Broken(error),
                 None => return End::Closed,
             },
+            () = &mut closing, if !goes => {
+                connection.graceful_shutdown();
+                goes = true;
+            }
             () = session.watch.expired() => {
                 if goes {
                     return End::OutOfPatience;

@@ -3,6 +3,7 @@
 mod body;
 mod buffers;
 mod canary;
+mod closing;
 mod coherence;
 mod config;
 mod connect;
@@ -42,5 +43,5 @@ mod tests;
 pub use crate::policy::SyntheticNames;
 pub use canary::Canary;
 pub use config::{ProxyConfig, ProxyError, TcpDns, Timeouts, default_workers};
-pub use flow::{Flow, FlowTable};
+pub use flow::{Aim, Flow, FlowTable};
 pub use listener::run;

@@ -81,7 +81,7 @@ pub(super) async fn judge_tls<S: Stream + 'static>(
     name: Host,
     mut stream: Prefixed<S>,
 ) {
-    let authority = Authority::new(name, destination.authority.port());
+    let authority = Authority::new(name, destination.tls_port());
     let facts = facts_of(destination, Scheme::Tls, authority);
     match worker.gate.judge(facts, ()).settle().await {
         Ok(permitted) => carry(worker, permitted.with(stream)).await,

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
+    pin::pin,
     rc::Rc,
     time::Duration,
 };
@@ -52,6 +53,8 @@ struct Session {
     interim: Rc<Interim>,
     /// The version of the last request.
     version: Cell<Version>,
+    /// Whether a request has come.
+    has_judged: Cell<bool>,
     /// What the last answer has agreed to.
     turn: RefCell<Option<Turn>>,
 }
@@ -83,6 +86,7 @@ where
         worker,
         destination,
         version: Cell::default(),
+        has_judged: Cell::default(),
         turn: RefCell::default(),
     });
     let stream = Watched::new(stream, Rc::clone(&session.watch));
@@ -96,10 +100,22 @@ where
         async move { Ok::<_, Infallible>(session.answer(judged).await) }
     });
     let mut connection = session.worker.http.serve_connection(TokioIo::new(&mut stream), service);
-    let outcome = tokio::select! {
-        biased;
-        outcome = &mut connection => Some(outcome),
-        () = session.watch.expired() => None,
+    let closing = Rc::clone(&session.worker.closing);
+    let mut closing = pin!(closing.begun());
+    let mut closes = false;
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut connection => break Some(outcome),
+            () = session.watch.expired() => break None,
+            () = &mut closing, if !closes => {
+                closes = true;
+                // Before its first request hyper would close it unread, but something has come.
+                if session.has_judged.get() {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        }
     };
     let unread = connection.into_parts().read_buf;
     let mut stream = stream.into_inner().into_inner();
@@ -130,6 +146,7 @@ impl Session {
             self.watch.expect_body();
         }
         self.version.set(parts.version);
+        self.has_judged.set(true);
         let expects = has_body && headers::expects_continue(&parts.headers);
         self.interim.begin(parts.version, expects);
         if parts.method == Method::CONNECT {
@@ -178,8 +195,10 @@ impl Session {
             // Keeps hyper from telling that the connection stays: its end is that of the body.
             *response.version_mut() = Version::HTTP_10;
         }
-        if self.interim.is_body_waiting() {
-            // Nobody has asked for the body, so whatever comes behind this answer is not read.
+        let ends = self.worker.closing.has_begun() && self.turn.borrow().is_none();
+        if ends || self.interim.is_body_waiting() {
+            // Nobody has asked for the body, so whatever comes behind this answer is not read; or the
+            // end has come, and it is not served.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|content| Answer::new(content, &self.watch, &self.interim))

@@ -17,8 +17,13 @@ use tokio::{
 };
 
 use super::{
-    ProxyConfig, SyntheticNames, TcpDns, Timeouts, buffers::Buffers, connection, ech,
-    listener::Downstream, patience::Patience, serve,
+    ProxyConfig, SyntheticNames, TcpDns, Timeouts,
+    buffers::Buffers,
+    closing::{self, Closing},
+    connection, ech,
+    listener::Downstream,
+    patience::Patience,
+    serve,
 };
 use crate::{
     policy::{Engines, Gate, Openings, Pulse},
@@ -46,6 +51,7 @@ pub(super) struct Worker {
     pub(super) timeouts: Timeouts,
     pub(super) patience: Rc<Patience>,
     pub(super) http: http1::Builder,
+    pub(super) closing: Rc<Closing>,
 }
 
 /// What a thread needs to become a worker.
@@ -58,6 +64,7 @@ pub(super) struct Seed {
     names: Arc<dyn SyntheticNames>,
     dns_tcp: Arc<dyn TcpDns>,
     timeouts: Timeouts,
+    drain: Duration,
     pulse: Arc<Pulse>,
 }
 
@@ -73,6 +80,7 @@ impl Seed {
             names: Arc::clone(&config.names),
             dns_tcp: Arc::clone(&config.dns_tcp),
             timeouts: config.timeouts,
+            drain: config.drain,
             pulse,
         }
     }
@@ -93,6 +101,7 @@ impl Seed {
             timeouts: self.timeouts,
             patience: Patience::start(&self.timeouts),
             http: serve::http(),
+            closing: Rc::default(),
         }
     }
 }
@@ -108,12 +117,14 @@ pub(super) fn work(
         Err(error) => return drop(ready.send(Err(error))),
     };
     runtime.block_on(async {
+        let drain = seed.drain;
         let worker = Rc::new(seed.grow());
         // Nobody hears it only when the start was given up already.
         let _ = ready.send(Ok(()));
         while let Some(downstream) = downstreams.recv().await {
             spawn_local(connection::serve(Rc::clone(&worker), downstream));
         }
+        closing::drain(&worker, drain).await;
         worker.buffers.all_sent(LAST_WORDS).await;
     });
     // A lookup that hangs must not hold up the end.

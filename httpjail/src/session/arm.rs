@@ -15,6 +15,7 @@ use super::{
     control::Channel,
     doors,
     jail::Jail,
+    kept,
     log::{self, Log, Owner},
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
@@ -46,7 +47,7 @@ use crate::{
 };
 
 /// How long the proxy may take until it reports: a key and a certificate.
-const PROXY_START: Duration = Duration::from_secs(10);
+pub(super) const PROXY_START: Duration = Duration::from_secs(10);
 
 /// The lowest limit of open files that a start gets along with, with up to [`FEW_WORKERS`].
 const FEWEST_DESCRIPTORS: u64 = 64;
@@ -166,6 +167,7 @@ impl Planned {
             identity,
             &self.plan.environment,
         );
+        let hidden = kept::within_reach(identity);
         let command = spawn::spawn(SpawnPlan {
             command: &self.plan.command,
             args: &self.plan.args,
@@ -178,6 +180,7 @@ impl Planned {
             streams: &streams,
             canary: &canary,
             sockets: &self.sockets,
+            hidden: &hidden,
             privileges: self.plan.privileges,
         })?;
         Backstop::ensure(parent.dir().id(), parent.level())?;
@@ -366,7 +369,7 @@ fn rule_watch(
 
 /// A run that is short of descriptors could not even take down what it put up, and the proxy, which
 /// raises its own limit, could not start its threads.
-fn enough_descriptors(workers: usize) -> Result<(), SessionError> {
+pub(super) fn enough_descriptors(workers: usize) -> Result<(), SessionError> {
     let limit = getrlimit(Resource::Nofile);
     let more = workers.saturating_sub(FEW_WORKERS).saturating_mul(DESCRIPTORS_PER_WORKER);
     let fewest = FEWEST_DESCRIPTORS.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));

@@ -12,7 +12,7 @@ use httpjail_common::jail::Published;
 use super::SessionError;
 use crate::{
     backend::linux::{probe::Optional, spawn::Privileges},
-    cli::plan::{ClientCert, Lacking, PrivateRange, RunPlan},
+    cli::plan::{ClientCert, Lacking, PrivateRange, RunPlan, ServerPlan},
     policy::{HostPattern, TcpTarget},
 };
 
@@ -49,6 +49,27 @@ pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
         passthrough(&plan.openings.passthrough),
         unix(sockets),
         privileges(plan.privileges),
+    ];
+    for line in lines.into_iter().flatten() {
+        tracing::warn!("{line}");
+    }
+}
+
+/// Says what `--weak` doesn't do, and what the plan opens.
+pub(super) fn announce_weak(plan: &RunPlan, is_root: bool) {
+    tracing::warn!(
+        "--weak: programs are told of the proxy by their environment; nothing forces them to use it"
+    );
+    announce(plan, &[], is_root);
+}
+
+/// Says what the plan of a proxy that stands alone opens.
+pub(super) fn announce_server(plan: &ServerPlan) {
+    let lines = [
+        private(&plan.upstream.allow_private),
+        names(&plan.upstream.client_certs),
+        tcp(&plan.openings.tcp),
+        passthrough(&plan.openings.passthrough),
     ];
     for line in lines.into_iter().flatten() {
         tracing::warn!("{line}");

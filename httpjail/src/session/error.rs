@@ -1,6 +1,6 @@
 //! What can stop a run, and what the user can do about it.
 
-use std::{error::Error, ffi::OsString, io, path::PathBuf};
+use std::{error::Error, ffi::OsString, io, net::SocketAddr, path::PathBuf};
 
 use super::pem_file::PemError;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         user::UserError,
     },
     record::LogError,
-    tls::TrustError,
+    tls::{KeptError, TrustError},
     upstream,
 };
 
@@ -33,6 +33,32 @@ pub enum SessionError {
     /// `/run/httpjail` can't be used.
     #[error("make the run's folder below /run/httpjail")]
     RunDir(#[source] io::Error),
+    /// The folder of a run without root can't be made.
+    #[error("make the run's folder for temporary files")]
+    Folder(#[source] io::Error),
+    /// A place to listen at.
+    #[error("listen at {address}")]
+    Bind {
+        /// The place.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It can't be told who uses the proxy.
+    #[error("find out whose connections come to the proxy")]
+    Clients(#[source] io::Error),
+    /// The kept authority.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// Nothing says where a user's configuration is.
+    #[error("find your configuration: HOME names no folder")]
+    NoHome,
+    /// The proxy of `--server` ended.
+    #[error("go on serving: the proxy ended; its own message is above")]
+    ServerDied,
+    /// Something that the command started stays.
+    #[error("end what the command has started")]
+    EndCommand(#[source] io::Error),
     /// Signals can't be caught.
     #[error("take over the signals")]
     Signals(#[source] io::Error),
@@ -186,8 +212,15 @@ impl SessionError {
                 ));
             }
             Self::NotRoot => {
-                "run it through sudo: sudo httpjail … (a mode without root is to come)"
+                "run it through sudo: sudo httpjail … Without root there is --weak, which tells \
+                 programs of the proxy by their environment and can't force them to use it"
             }
+            Self::Kept(error) => return error.hint(),
+            Self::Folder(_) => "TMPDIR must name a folder that you may write to",
+            Self::Bind { .. } => {
+                "HTTPJAIL_HTTP_BIND and HTTPJAIL_HTTPS_BIND say where else to listen"
+            }
+            Self::Clients(_) => "it takes /proc: mount -t proc proc /proc",
             Self::Descriptors { .. } => MORE_DESCRIPTORS,
             Self::RuleFile { .. } => {
                 "keep it in a folder that the command's user can't write, nor one above it; without \

@@ -3,13 +3,13 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, RawFd},
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{WaitId, WaitIdOptions, waitid},
+    process::{Pid, WaitId, WaitIdOptions, waitid},
 };
 
 use super::{
@@ -38,14 +38,28 @@ impl Proxy {
     ///
     /// When the process can't be made.
     pub(super) fn start(role: ProxyRole, uid: u32, control: Channel) -> io::Result<Self> {
-        let plan = RolePlan {
-            name: c"httpjail-proxy",
-            user: RoleUser::Own(uid),
-            cgroup: None,
-            keep: role.descriptors(),
-        };
-        let forked = role::fork(&plan, move || role.main())?;
+        Self::fork(role.descriptors(), RoleUser::Own(uid), control, move || role.main())
+    }
+
+    /// Forks `main` with the descriptors `keep`, to live as `user`.
+    ///
+    /// # Errors
+    ///
+    /// When the process can't be made.
+    pub(super) fn fork(
+        keep: Vec<RawFd>,
+        user: RoleUser<'_>,
+        control: Channel,
+        main: impl FnOnce() -> u8,
+    ) -> io::Result<Self> {
+        let plan = RolePlan { name: c"httpjail-proxy", user, cgroup: None, keep };
+        let forked = role::fork(&plan, main)?;
         Ok(Self { role: forked, control })
+    }
+
+    /// Its id, until it was waited for.
+    pub(super) fn pid(&self) -> Pid {
+        self.role.pid
     }
 
     /// Waits for the proxy's report that it serves.

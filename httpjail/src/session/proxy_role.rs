@@ -6,12 +6,13 @@
 use std::{
     fs::File,
     io::{self, Write},
-    net::{SocketAddr, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
     os::fd::{AsFd, AsRawFd, RawFd},
     path::PathBuf,
     pin::Pin,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -23,7 +24,7 @@ use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
     policy::{Lists, Openings, Process, RunFacts},
-    proxy::{self, Flow, FlowTable},
+    proxy::{self, Aim, Flow, FlowTable},
     record::{LogFile, Recorder, RecorderHandle},
     rules::{Reload, Rules, listed},
     tls, upstream,
@@ -128,6 +129,7 @@ impl ProxyRole {
             openings: self.openings,
             workers: self.workers,
             timeouts: proxy::Timeouts::default(),
+            drain: Duration::ZERO,
         };
         let served = proxy::run(config, stopped);
         let lost = log.map_or(0, RecorderHandle::finish);
@@ -190,10 +192,11 @@ fn serve_dns(stub: dns::Stub, sockets: Vec<UdpSocket>) -> io::Result<()> {
 struct JailFlows(Flows);
 
 impl FlowTable for JailFlows {
-    fn take(&self, client: SocketAddr) -> io::Result<Option<Flow>> {
+    fn take(&self, _stream: &TcpStream, client: SocketAddr) -> io::Result<Option<Flow>> {
         let noted = self.0.take(client)?;
         Ok(noted.map(|noted| Flow {
             original: noted.original,
+            aim: Aim::Elsewhere,
             process: Some(Process { pid: noted.pid, uid: noted.uid, comm: noted.comm }),
         }))
     }
@@ -210,7 +213,7 @@ impl proxy::TcpDns for TcpStub {
 }
 
 /// Where the caller keeps the roots, if somewhere else than the system does.
-fn named_certificates() -> Vec<PathBuf> {
+pub(super) fn named_certificates() -> Vec<PathBuf> {
     let named = |variable| std::env::var_os(variable).unwrap_or_default();
     let files = std::iter::once(PathBuf::from(named("SSL_CERT_FILE")));
     let folders = named("SSL_CERT_DIR");
@@ -218,13 +221,19 @@ fn named_certificates() -> Vec<PathBuf> {
 }
 
 /// As many descriptors as the hard limit gives: each proxied connection takes two.
-fn raise_descriptor_limit() {
+pub(super) fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
+}
+
+/// A user id for a proxy without a relay.
+pub(super) fn own_uid(served: Option<u32>) -> u32 {
+    let [own, _] = uids(served);
+    own
 }
 
 /// User ids for proxy and relay that nobody else has: neither the jailed user nor, as far as can be,

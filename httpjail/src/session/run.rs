@@ -82,7 +82,8 @@ fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, Se
     outcome(ended.map_err(SessionError::Wait)?)
 }
 
-fn outcome(end: End) -> Result<Outcome, SessionError> {
+/// What the end of a command means for the exit code.
+pub(super) fn outcome(end: End) -> Result<Outcome, SessionError> {
     match end {
         End::Exited(status) => Ok(Outcome::Exited(status)),
         End::Signalled(signal) => Ok(Outcome::Signalled(signal)),

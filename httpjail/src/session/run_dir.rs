@@ -180,7 +180,7 @@ fn ensure_base() -> io::Result<()> {
 }
 
 /// Locks a folder. `None`: somebody else holds it, or it is gone.
-fn lock(path: &Path, operation: FlockOperation) -> io::Result<Option<OwnedFd>> {
+pub(super) fn lock(path: &Path, operation: FlockOperation) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => fd,
@@ -204,7 +204,7 @@ fn remove(path: &Path) {
 }
 
 /// Eight random hexadecimal digits.
-fn fresh_id() -> io::Result<String> {
+pub(super) fn fresh_id() -> io::Result<String> {
     let mut bytes = [0_u8; 4];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(format!("{:08x}", u32::from_ne_bytes(bytes)))

@@ -48,6 +48,8 @@ pub(crate) enum RoleUser<'a> {
 /// A running role.
 #[derive(Debug)]
 pub(crate) struct Role {
+    /// Its id, until somebody has waited for it.
+    pub(crate) pid: Pid,
     /// Readable once it has ended.
     pub(crate) pidfd: OwnedFd,
 }
@@ -104,7 +106,7 @@ pub(crate) fn fork(plan: &RolePlan<'_>, main: impl FnOnce() -> u8) -> io::Result
     }
     let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("fork returned no pid"))?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Role { pidfd })
+    Ok(Role { pid, pidfd })
 }
 
 /// Gives up what the role doesn't need: terminal, descriptors, user id, capabilities.

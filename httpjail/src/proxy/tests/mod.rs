@@ -2,6 +2,7 @@
 
 mod attempt;
 mod connect;
+mod direct;
 mod ech;
 mod events;
 mod forms;

@@ -54,6 +54,19 @@ pub fn child_environment(
     identity: Option<&Identity>,
     wishes: &Wishes,
 ) -> Vec<(OsString, OsString)> {
+    let mut inherited: BTreeMap<_, _> = inherited.into_iter().collect();
+    inherited.entry(RESOLVER.0.into()).or_insert_with(|| RESOLVER.1.into());
+    told_environment(inherited, run, identity, wishes)
+}
+
+/// The same for a command that asks the system's own resolver, and is told of the proxy by the
+/// variables of the run.
+pub fn told_environment(
+    inherited: impl IntoIterator<Item = (OsString, OsString)>,
+    run: impl IntoIterator<Item = (OsString, OsString)>,
+    identity: Option<&Identity>,
+    wishes: &Wishes,
+) -> Vec<(OsString, OsString)> {
     let mut environment: BTreeMap<_, _> = inherited.into_iter().collect();
     let kept: Vec<_> = wishes
         .keep
@@ -67,7 +80,6 @@ pub fn child_environment(
         }
         kept
     });
-    environment.entry(RESOLVER.0.into()).or_insert_with(|| RESOLVER.1.into());
     name_user(&mut environment, identity);
     environment.extend(run);
     environment.extend(kept);
