@@ -19,6 +19,7 @@ use super::upstream_proxy::{self, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
     policy::{Authority, AuthorityError, Headers, HostPort, Lists, Openings, RequestFacts, Scheme},
+    record::Urls,
     rules::{RuleError, RuleSource, Rules},
     upstream::Proxies,
 };
@@ -55,8 +56,14 @@ pub struct RunPlan {
     pub command: OsString,
     /// Its arguments, untouched.
     pub args: Vec<OsString>,
-    /// Where records go.
+    /// Where the request log goes.
     pub request_log: Option<PathBuf>,
+    /// Where the records go.
+    pub record: Option<PathBuf>,
+    /// How much of URLs is written to both.
+    pub urls: Urls,
+    /// Whether the end is told.
+    pub summary: Summary,
     /// How long the command may run.
     pub timeout: Option<Duration>,
     /// How the proxy reaches origins.
@@ -77,6 +84,15 @@ pub struct RunPlan {
     pub lacking: Lacking,
     /// What is special about the command's environment.
     pub environment: Wishes,
+}
+
+/// Whether a run is summed up at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// It isn't.
+    None,
+    /// On standard error, and on the page of the job where there is one.
+    Told,
 }
 
 /// What is done where a guard is missing that jails can do without.
@@ -218,6 +234,9 @@ impl RunPlan {
             command,
             args: words.collect(),
             request_log: run.request_log,
+            record: run.record,
+            urls: if run.log_full_urls { Urls::Full } else { Urls::Redacted },
+            summary: if run.summary { Summary::Told } else { Summary::None },
             timeout: run.timeout.map(|timeout| timeout.0),
             upstream: UpstreamPlan {
                 resolve: run.resolve,

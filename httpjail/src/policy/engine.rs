@@ -10,6 +10,11 @@ pub trait RuleEngine {
     /// wrong inside is a denial; this never panics and never blocks without bound.
     fn decide(&mut self, facts: &RequestFacts) -> Decision;
 
+    /// How records call it.
+    fn name(&self) -> &'static str {
+        "rule"
+    }
+
     /// Makes what the next decision needs, so that it needn't. Called when nobody waits; an
     /// engine that is ready does nothing.
     fn prepare(&mut self) {}
@@ -98,6 +103,10 @@ impl Default for RunFacts {
 pub struct NoRule;
 
 impl RuleEngine for NoRule {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
     fn decide(&mut self, _facts: &RequestFacts) -> Decision {
         Decision::Deny(Denial::new(DenyReason::NoRule))
     }

@@ -13,7 +13,7 @@ use super::{
     Decision, Denial, DenyReason, Limits, Opened, Permitted, Pulse, RequestFacts, RuleEngine,
     Seldom,
 };
-use crate::record::Recorder;
+use crate::record::{Exchange, Recorder};
 
 /// How often, at most, a mistake of the rule is told.
 const WARNING: Duration = Duration::from_secs(1);
@@ -48,24 +48,32 @@ impl Gate {
         self.engine.borrow_mut().prepare();
     }
 
-    /// Judges `facts`. Only an allowance yields the [`Permitted`] that forwarding asks for.
+    /// Judges `facts`, for `exchange`. Only an allowance yields the [`Permitted`] that forwarding
+    /// asks for.
     ///
     /// # Errors
     ///
     /// The denial, already recorded.
-    pub fn judge<T>(&self, facts: RequestFacts, request: T) -> Result<Permitted<T>, Denial> {
+    pub fn judge<T>(
+        &self,
+        facts: RequestFacts,
+        request: T,
+        exchange: &Exchange,
+    ) -> Result<Permitted<T>, Denial> {
         let facts = Arc::new(facts);
+        let asked = exchange.now();
         let decision = if self.pulse.begin(&facts) {
             let decision = self.engine.borrow_mut().decide(&facts);
             if !self.pulse.end() {
                 // Whoever lost patience has written the record.
+                exchange.disown();
                 return Err(Denial::new(DenyReason::RuleFailed));
             }
             decision.held_to(facts.scheme)
         } else {
             Decision::Deny(Denial::new(DenyReason::RuleFailed))
         };
-        self.recorder.request(&facts, &decision);
+        self.decided(&facts, &decision, exchange, asked);
         match decision {
             Decision::Allow(limits) => {
                 Ok(Permitted::new(Arc::unwrap_or_clone(facts), limits, request))
@@ -86,9 +94,10 @@ impl Gate {
         &self,
         mut facts: RequestFacts,
         mut request: Request<B>,
+        exchange: &Exchange,
     ) -> Result<Permitted<Request<B>>, Denial> {
         facts.headers = mem::take(request.headers_mut()).into();
-        let (mut facts, limits, mut request) = self.judge(facts, request)?.into_parts();
+        let (mut facts, limits, mut request) = self.judge(facts, request, exchange)?.into_parts();
         *request.headers_mut() = mem::take(&mut facts.headers).into_map();
         Ok(Permitted::new(facts, limits, request))
     }
@@ -100,26 +109,47 @@ impl Gate {
 
     /// Judges a connection whose client has said nothing yet. It has its record only if that is
     /// enough to let it pass; else what it says will be judged.
-    pub fn judge_silent(&self, facts: RequestFacts) -> Silent {
+    pub fn judge_silent(&self, facts: RequestFacts, exchange: &Exchange) -> Silent {
         let facts = Arc::new(facts);
+        let asked = exchange.now();
         if !self.pulse.begin(&facts) {
             return Silent::Unknown;
         }
         let decision = self.engine.borrow_mut().decide(&facts);
         if !self.pulse.end() {
+            exchange.disown();
             return Silent::Denied;
         }
         let decision = decision.held_to(facts.scheme);
         let Decision::Allow(limits) = decision else { return Silent::Unknown };
-        self.recorder.request(&facts, &decision);
+        self.decided(&facts, &decision, exchange, asked);
         Silent::Open(Box::new(Permitted::new(Arc::unwrap_or_clone(facts), limits, ())))
     }
 
     /// Lets pass what an option of the user's opened, and writes its record.
-    pub fn open<T>(&self, facts: RequestFacts, _opened: Opened, request: T) -> Permitted<T> {
+    pub fn open<T>(
+        &self,
+        facts: RequestFacts,
+        _opened: Opened,
+        request: T,
+        exchange: &Exchange,
+    ) -> Permitted<T> {
         let limits = Limits::default();
-        self.recorder.request(&facts, &Decision::Allow(limits));
+        let decision = Decision::Allow(limits);
+        self.recorder.request(&facts, &decision);
+        exchange.judged(&facts, &decision, "option", None);
         Permitted::new(facts, limits, request)
+    }
+
+    fn decided(
+        &self,
+        facts: &RequestFacts,
+        decision: &Decision,
+        exchange: &Exchange,
+        asked: Option<Instant>,
+    ) {
+        exchange.judged(facts, decision, self.engine.borrow().name(), asked);
+        self.recorder.request(facts, decision);
     }
 
     /// Tells a rule's author what a jailed program can't be told.

@@ -211,6 +211,7 @@ mod tests {
             authority: Authority::new(Host::parse(host).unwrap(), port),
             requester: "127.0.0.1".parse().unwrap(),
             process: None,
+            client: crate::record::Client::default(),
             by_connect: false,
         }
     }

@@ -56,6 +56,7 @@ mod tests {
             authority: Authority::new(Host::parse("proxy.test").unwrap(), 3128),
             requester: "127.0.0.1".parse().unwrap(),
             process: None,
+            client: crate::record::Client::default(),
             by_connect,
         };
         super::target(&destination, &parts).map(|target| target.to_string())

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    body::{Answer, Content},
+    body::{Answer, Content, Metered},
     coherence::{self, Incoherent},
     connect,
     connection::Destination,
@@ -29,11 +29,13 @@ use super::{
     refuse,
     stream::Stream,
     turn::Turn,
+    unjudged,
     websocket::{self, Handshake},
     worker::Worker,
 };
 use crate::{
     policy::{Authority, Denial, Permitted},
+    record::Exchange,
     streams::{Arriving, Prefixed},
 };
 
@@ -54,6 +56,8 @@ struct Session {
     version: Cell<Version>,
     /// What the last answer has agreed to.
     turn: RefCell<Option<Turn>>,
+    /// Whether anything was asked for.
+    is_asked: Cell<bool>,
 }
 
 /// What becomes of a request that gets further.
@@ -92,6 +96,7 @@ where
         destination,
         version: Cell::default(),
         turn: RefCell::default(),
+        is_asked: Cell::default(),
     });
     let stream = Watched::new(stream, Rc::clone(&session.watch));
     let mut stream = Interposed::new(stream, Rc::clone(&session.interim));
@@ -112,7 +117,10 @@ where
     let unread = connection.into_parts().read_buf;
     let mut stream = stream.into_inner().into_inner();
     match (outcome, session.turn.take()) {
-        (Some(Ok(())), None) => linger(&mut stream).await,
+        (Some(Ok(())), None) => {
+            session.ended();
+            linger(&mut stream).await;
+        }
         (Some(Ok(())), Some(turn)) => {
             let stream = Prefixed::new(unread, stream);
             let turned = turn.carry_out(&session.worker, &session.destination, stream);
@@ -131,7 +139,19 @@ where
 impl Session {
     /// What becomes of the request, or why it gets no further; recorded either way, but for a
     /// CONNECT, whose inside is to come.
-    fn judge(&self, request: Request<Arriving>) -> Result<Next, Refusal> {
+    fn judge(&self, request: Request<Arriving>) -> (Exchange, Result<Next, Refusal>) {
+        self.is_asked.set(true);
+        let exchange = self.worker.recorder.begin(&self.destination.client);
+        exchange.speaks(if request.version() == Version::HTTP_10 {
+            "http/1.0"
+        } else {
+            "http/1.1"
+        });
+        let next = self.judge_for(&exchange, request);
+        (exchange, next)
+    }
+
+    fn judge_for(&self, exchange: &Exchange, request: Request<Arriving>) -> Result<Next, Refusal> {
         let (parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         if has_body {
@@ -141,17 +161,19 @@ impl Session {
         let expects = has_body && headers::expects_continue(&parts.headers);
         self.interim.begin(parts.version, expects);
         if parts.method == Method::CONNECT {
-            let target = self.target(&parts, has_body).map_err(|cause| self.refused(cause))?;
+            let target = self.target(&parts, has_body);
+            let target = target.map_err(|cause| self.refused(exchange, &parts, cause))?;
             self.turn.replace(Some(Turn::Connect(target)));
             return Ok(Next::Tunnel);
         }
         let facts = coherence::facts(&self.destination, &parts);
-        let facts = facts.map_err(|cause| self.refused(cause))?;
+        let facts = facts.map_err(|cause| self.refused(exchange, &parts, cause))?;
         // hyper leaves a note with the requests that want to change the protocol.
         let may_turn = !parts.extensions.is_empty() && body.is_end_stream();
         let handshake = may_turn.then(|| Handshake::of(&parts)).flatten();
         let request = Request::from_parts(parts, body);
-        let permitted = self.worker.gate.judge_request(facts, request).map_err(Refusal::Denied)?;
+        let permitted = self.worker.gate.judge_request(facts, request, exchange);
+        let permitted = permitted.map_err(Refusal::Denied)?;
         Ok(match handshake {
             None => Next::Forward(permitted),
             Some(handshake) => Next::WebSocket(permitted, handshake),
@@ -165,16 +187,22 @@ impl Session {
         connect::target(&self.destination, parts)
     }
 
-    async fn answer(&self, judged: Result<Next, Refusal>) -> Response<Answer> {
+    async fn answer(
+        &self,
+        (exchange, judged): (Exchange, Result<Next, Refusal>),
+    ) -> Response<Answer> {
         let answered = match judged {
-            Ok(Next::Forward(permitted)) => self.forward(permitted).await,
-            Ok(Next::WebSocket(permitted, handshake)) => self.open(permitted, &handshake).await,
+            Ok(Next::Forward(permitted)) => self.forward(permitted, &exchange).await,
+            Ok(Next::WebSocket(permitted, handshake)) => {
+                self.open(permitted, &handshake, &exchange).await
+            }
             Ok(Next::Tunnel) => Ok(Response::new(Content::empty())),
             Err(Refusal::Incoherent(cause)) => Ok(refuse::incoherent(&cause)),
             Err(Refusal::Denied(denial)) => Ok(refuse::denied(denial)),
         };
         let mut response = answered.unwrap_or_else(|failure| {
             tracing::debug!(error = %failure, "a permitted request failed");
+            failure.tell(&exchange);
             refuse::failed(&failure)
         });
         if self.version.get() == Version::HTTP_10 && !response.body().is_sized() {
@@ -185,24 +213,32 @@ impl Session {
             // Nobody has asked for the body, so whatever comes behind this answer is not read.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|content| Answer::new(content, &self.watch, &self.interim))
+        exchange.answered(response.status().as_u16());
+        // A WebSocket's goes on behind its answer.
+        let is_whole = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+        let exchange = if is_whole { exchange } else { Exchange::none() };
+        response
+            .map(|content| Answer::new(Metered::new(content, exchange), &self.watch, &self.interim))
     }
 
     async fn forward(
         &self,
         permitted: Permitted<Request<Arriving>>,
+        exchange: &Exchange,
     ) -> Result<Response<Content>, Failure> {
         let hop = Hop::Http1(&self.interim, &self.watch);
-        forward(&self.worker.client, permitted, hop).await
+        forward(&self.worker.client, permitted, hop, exchange).await
     }
 
     async fn open(
         &self,
         permitted: Permitted<Request<Arriving>>,
         handshake: &Handshake,
+        exchange: &Exchange,
     ) -> Result<Response<Content>, Failure> {
-        let (response, agreed) =
-            websocket::open(&self.worker.client, permitted, handshake, &self.watch).await?;
+        let (client, watch) = (&self.worker.client, &self.watch);
+        let opened = websocket::open(client, permitted, handshake, watch, exchange);
+        let (response, agreed) = opened.await?;
         self.turn.replace(agreed.map(Turn::WebSocket));
         Ok(response)
     }
@@ -215,12 +251,21 @@ impl Session {
     fn broken(&self, error: &hyper::Error, unread: &[u8]) {
         tracing::debug!(%error, "a connection of the jail ended");
         if ech::is_insisted_on(error) {
-            self.worker.ech.refused();
-            return self.worker.recorder.refused_flow("TLS", &self.destination.authority);
+            return unjudged::hidden(&self.worker, &self.destination);
         }
         let is_head = error.is_incomplete_message() || !self.watch.is_amid_body();
         if error.is_parse() || (is_head && begins_a_request(unread)) {
-            self.record_refusal();
+            return unjudged::unreadable(&self.worker, &self.destination, error);
+        }
+        if !self.is_asked.get() {
+            unjudged::broken_off(&self.worker, &self.destination, error);
+        }
+    }
+
+    /// The connection ended in order.
+    fn ended(&self) {
+        if !self.is_asked.get() {
+            unjudged::nothing_asked(&self.worker, &self.destination);
         }
     }
 
@@ -228,18 +273,14 @@ impl Session {
     fn out_of_patience(&self, unread: &[u8]) {
         tracing::debug!("a connection was closed: no request came in time");
         if begins_a_request(unread) {
-            self.record_refusal();
+            return unjudged::unreadable(&self.worker, &self.destination, &unjudged::TOO_SLOW);
         }
+        self.ended();
     }
 
-    fn refused(&self, cause: Incoherent) -> Refusal {
-        self.record_refusal();
+    fn refused(&self, exchange: &Exchange, parts: &Parts, cause: Incoherent) -> Refusal {
+        unjudged::incoherent(&self.worker, &self.destination, exchange, &parts.method, &cause);
         Refusal::Incoherent(cause)
-    }
-
-    /// Records what can't be judged as a request.
-    fn record_refusal(&self) {
-        self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
     }
 }
 

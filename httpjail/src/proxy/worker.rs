@@ -18,10 +18,10 @@ use tokio::{
 
 use super::{
     ProxyConfig, SyntheticNames, TcpDns, Timeouts, buffers::Buffers, connection, ech,
-    listener::Downstream, patience::Patience, serve,
+    listener::Downstream, patience::Patience, programs::Programs, serve,
 };
 use crate::{
-    policy::{EngineFactory, Gate, Openings, Pulse},
+    policy::{EngineFactory, Gate, Openings, ProcessInspector, Pulse},
     record::Recorder,
     tls::{Authority, Leaves},
     upstream::{Client, Route},
@@ -35,6 +35,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     pub(super) gate: Gate,
     pub(super) recorder: Recorder,
+    pub(super) programs: Programs,
     pub(super) client: Client,
     pub(super) route: Arc<Route>,
     pub(super) openings: Openings,
@@ -52,6 +53,7 @@ pub(super) struct Worker {
 pub(super) struct Seed {
     engines: Arc<dyn EngineFactory>,
     recorder: Recorder,
+    inspector: Arc<dyn ProcessInspector>,
     route: Arc<Route>,
     openings: Openings,
     authority: Arc<Authority>,
@@ -66,7 +68,8 @@ impl Seed {
     pub(super) fn new(config: &ProxyConfig, route: &Arc<Route>, pulse: Arc<Pulse>) -> Self {
         Self {
             engines: Arc::clone(&config.engines),
-            recorder: config.recorder.clone(),
+            recorder: config.recorder.for_worker(),
+            inspector: Arc::clone(&config.inspector),
             route: Arc::clone(route),
             openings: config.openings.clone(),
             authority: Arc::clone(&config.authority),
@@ -82,6 +85,7 @@ impl Seed {
         Worker {
             gate: Gate::new(self.engines.engine(), self.recorder.clone(), self.pulse),
             recorder: self.recorder,
+            programs: Programs::new(self.inspector),
             client: Client::new(Arc::clone(&self.route)),
             route: self.route,
             openings: self.openings,

@@ -20,20 +20,32 @@ struct ListedFactory {
 struct ListedEngine {
     lists: Arc<Lists>,
     rule: Box<dyn RuleEngine>,
+    /// Whether a pattern made the last decision.
+    is_listed: bool,
 }
 
 impl EngineFactory for ListedFactory {
     fn engine(&self) -> Box<dyn RuleEngine> {
-        Box::new(ListedEngine { lists: Arc::clone(&self.lists), rule: self.rules.engine() })
+        Box::new(ListedEngine {
+            lists: Arc::clone(&self.lists),
+            rule: self.rules.engine(),
+            is_listed: false,
+        })
     }
 }
 
 impl RuleEngine for ListedEngine {
     fn decide(&mut self, facts: &RequestFacts) -> Decision {
-        match self.lists.find(facts).as_ref().map(Listed::decision) {
+        let listed = self.lists.find(facts).as_ref().map(Listed::decision);
+        self.is_listed = listed.is_some();
+        match listed {
             Some(decision) => decision,
             None => self.lists.or(self.rule.decide(facts)),
         }
+    }
+
+    fn name(&self) -> &'static str {
+        if self.is_listed { "option" } else { self.rule.name() }
     }
 
     fn prepare(&mut self) {

@@ -23,6 +23,7 @@ mod opaque;
 mod origin;
 mod passthrough;
 mod plain;
+mod records;
 mod refusals;
 mod smuggling;
 mod streams;
