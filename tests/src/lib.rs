@@ -25,6 +25,7 @@ pub mod addresses;
 pub mod cgroup;
 pub mod openssl;
 pub mod programs;
+pub mod records;
 pub mod sys;
 
 mod authority;

@@ -211,6 +211,9 @@ pub(super) struct RunArgs {
         conflicts_with_all = [
             "command",
             "request_log",
+            "record",
+            "log_full_urls",
+            "summary",
             "timeout",
             "upstream_ca",
             "resolve",
@@ -271,6 +274,18 @@ pub(super) struct RunArgs {
     /// Append one line for each request: time, + or -, method, URL
     #[arg(long, value_name = "FILE")]
     pub(super) request_log: Option<PathBuf>,
+
+    /// Append one JSON object for each request, connection, name and refusal (docs/records.md)
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+
+    /// Write whole URLs to logs and records, with the queries, which often hold credentials
+    #[arg(long)]
+    pub(super) log_full_urls: bool,
+
+    /// At the end, tell what was requested; in a GitHub job, on its page, too
+    #[arg(long)]
+    pub(super) summary: bool,
 
     /// Kill the command and all that it started after this time
     #[arg(long, value_name = "SECS")]
@@ -453,6 +468,9 @@ mod tests {
             "r.js",
             "--request-log",
             "log",
+            "--record=records",
+            "--log-full-urls",
+            "--summary",
             "--timeout",
             "1.5",
             "--upstream-ca",
@@ -495,6 +513,8 @@ mod tests {
         .run;
         assert_eq!(run.js_file, Some("r.js".into()));
         assert_eq!(run.request_log, Some("log".into()));
+        assert_eq!(run.record, Some("records".into()));
+        assert!(run.log_full_urls && run.summary);
         assert_eq!(run.timeout.unwrap().0.as_millis(), 1500);
         assert_eq!(run.upstream_ca, [PathBuf::from("a"), "b".into()]);
         assert_eq!(run.client_cert.len(), 2);
@@ -544,6 +564,9 @@ mod tests {
             &["--test", "GET", "u", "cmd"],
             &["--test", "u", "--", "cmd"],
             &["--test", "u", "--request-log", "log"],
+            &["--test", "u", "--record", "records"],
+            &["--test", "u", "--log-full-urls"],
+            &["--test", "u", "--summary"],
             &["--test", "u", "--timeout", "1"],
             &["--test", "u", "--upstream-ca", "a"],
             &["--test", "u", "--resolve", "a.test=::1"],

@@ -20,6 +20,7 @@ use super::upstream_proxy::{self, UpstreamProxy, VariableError};
 use crate::{
     backend::linux::{spawn::Privileges, user::Wishes},
     policy::{Authority, AuthorityError, Headers, HostPort, Lists, Openings, RequestFacts, Scheme},
+    record::Urls,
     rules::{Program, ProgramError, RuleError, RuleSource, Rules},
     upstream::Proxies,
 };
@@ -64,8 +65,14 @@ pub struct RunPlan {
     pub command: OsString,
     /// Its arguments, untouched.
     pub args: Vec<OsString>,
-    /// Where records go.
+    /// Where the request log goes.
     pub request_log: Option<PathBuf>,
+    /// Where the records go.
+    pub record: Option<PathBuf>,
+    /// How much of URLs is written to both.
+    pub urls: Urls,
+    /// Whether the end is told.
+    pub summary: Summary,
     /// How long the command may run.
     pub timeout: Option<Duration>,
     /// How the proxy reaches origins.
@@ -99,8 +106,14 @@ pub struct ServerPlan {
     pub rules: Rules,
     /// The file that the rules came from, to be read again.
     pub rule_file: Option<PathBuf>,
-    /// Where records go.
+    /// Where the lines of the log go.
     pub request_log: Option<PathBuf>,
+    /// Where the records go.
+    pub record: Option<PathBuf>,
+    /// How much of a URL is written down.
+    pub urls: Urls,
+    /// Whether a summary is told at the end.
+    pub summary: Summary,
     /// How the proxy reaches origins.
     pub upstream: UpstreamPlan,
     /// What goes out without being read as HTTP.
@@ -129,6 +142,15 @@ pub enum TrustWish {
     Installed,
     /// Not trusted.
     Removed,
+}
+
+/// Whether a run is summed up at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// It isn't.
+    None,
+    /// On standard error, and on the page of the job where there is one.
+    Told,
 }
 
 /// What is done where a guard is missing that jails can do without.
@@ -296,6 +318,9 @@ impl RunPlan {
             command,
             args: words.collect(),
             request_log: run.request_log,
+            record: run.record,
+            urls: if run.log_full_urls { Urls::Full } else { Urls::Redacted },
+            summary: if run.summary { Summary::Told } else { Summary::None },
             timeout: run.timeout.map(|timeout| timeout.0),
             upstream: UpstreamPlan::new(
                 run.resolve,
@@ -341,6 +366,9 @@ impl ServerPlan {
             rules,
             rule_file: run.js_file,
             request_log: run.request_log,
+            record: run.record,
+            urls: if run.log_full_urls { Urls::Full } else { Urls::Redacted },
+            summary: if run.summary { Summary::Told } else { Summary::None },
             upstream: UpstreamPlan::new(
                 run.resolve,
                 run.upstream_ca,

@@ -90,6 +90,7 @@ impl Question {
             Some(edns) if edns.version() != 0 => Err(ResponseCode::BADVERS),
             Some(_) | None => rdata_for(&self.query, names),
         };
+        note(&self.query, &answer, names);
         if let Some(edns) = &self.edns {
             let mut ours = Edns::new();
             ours.set_max_payload(MAX_PAYLOAD).set_dnssec_ok(edns.flags().dnssec_ok);
@@ -107,6 +108,24 @@ impl Question {
         }
         reply.add_query(self.query);
     }
+}
+
+/// Tells the records of a question and its answer.
+fn note(query: &Query, answer: &Result<Option<RData>, ResponseCode>, names: &Names) {
+    if !names.are_recorded() {
+        return;
+    }
+    let (word, address) = match answer {
+        Ok(Some(RData::A(ip))) => ("address", Some(ip.0.into())),
+        Ok(Some(RData::AAAA(ip))) => ("address", Some(ip.0.into())),
+        Ok(Some(_) | None) => ("empty", None),
+        Err(ResponseCode::NXDomain) => ("no-name", None),
+        Err(ResponseCode::ServFail) => ("too-many-names", None),
+        Err(_) => ("refused", None),
+    };
+    let name = query.name().to_ascii();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    names.note(name, &query.query_type().to_string(), word, address);
 }
 
 /// The record that answers `query`, if its type has one.

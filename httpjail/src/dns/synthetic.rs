@@ -3,12 +3,12 @@
 //! Both are made of the name's index, so an address leads back to its name without a search.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use crate::policy::SyntheticNames;
+use crate::{policy::SyntheticNames, record::Recorder};
 
 /// The network of the IPv4 addresses: 198.18.0.0/15, set aside for benchmarks (RFC 2544), so
 /// nothing that the jail could want to reach lives there.
@@ -25,6 +25,8 @@ const V6_NETWORK: u128 = 0xfd68_7474_706a_6169 << 64;
 /// table grow to some 20 MB, no further.
 const MAX_NAMES: u32 = 1 << 16;
 
+/// How many answers are recorded: the jail can't fill the disk by questions alone.
+const MOST_RECORDED: usize = 1 << 16;
 const _: () = assert!(MAX_NAMES <= V4_SIZE - 2);
 
 /// The names that a jail asked for, and the addresses that stand for them.
@@ -35,6 +37,9 @@ const _: () = assert!(MAX_NAMES <= V4_SIZE - 2);
 pub struct Names {
     table: RwLock<Table>,
     capacity: u32,
+    recorder: Recorder,
+    /// What was asked for and recorded; empty where nothing is.
+    recorded: Mutex<HashSet<(String, &'static str)>>,
 }
 
 /// What stands for one name.
@@ -63,8 +68,39 @@ impl Names {
         Self::with_capacity(MAX_NAMES)
     }
 
+    /// An empty table that tells `recorder` of every name.
+    pub fn recorded(recorder: Recorder) -> Self {
+        Self { recorder, ..Self::new() }
+    }
+
     pub(super) fn with_capacity(capacity: u32) -> Self {
-        Self { table: RwLock::default(), capacity }
+        let recorder = Recorder::none();
+        Self { table: RwLock::default(), capacity, recorder, recorded: Mutex::default() }
+    }
+
+    /// Whether questions are recorded.
+    pub(super) fn are_recorded(&self) -> bool {
+        self.recorder.has_records()
+    }
+
+    /// Records that `name` was asked about, by a query of this `kind`, and so answered: once for
+    /// each name and answer.
+    pub(super) fn note(&self, name: &str, kind: &str, answer: &'static str, found: Option<IpAddr>) {
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (name.to_ascii_lowercase(), answer);
+        if recorded.contains(&key) {
+            return;
+        }
+        if recorded.len() >= MOST_RECORDED {
+            return self.recorder.lose(1);
+        }
+        let both = found.and_then(index_of).map(Addresses::of);
+        let addresses = match both {
+            Some(Addresses { v4, v6 }) => vec![v4.into(), v6.into()],
+            None => found.into_iter().collect(),
+        };
+        self.recorder.name(&key.0, kind, answer, &addresses);
+        recorded.insert(key);
     }
 
     /// The addresses that stand for `name`, the same ones each time.

@@ -69,6 +69,19 @@ impl Decision {
     }
 }
 
+impl DenyReason {
+    /// A short name for records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::NoRule => "no-rule",
+            Self::RuleFailed => "rule-failed",
+            Self::NotForTcp => "not-for-tcp",
+            Self::Listed => "listed",
+        }
+    }
+}
+
 impl Denial {
     /// A refusal without a message.
     pub fn new(reason: DenyReason) -> Self {

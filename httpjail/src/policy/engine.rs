@@ -10,6 +10,11 @@ pub trait RuleEngine {
     /// wrong inside is a denial; this never panics and never blocks without bound.
     fn decide(&mut self, facts: &RequestFacts) -> Decision;
 
+    /// How records call it.
+    fn name(&self) -> &'static str {
+        "rule"
+    }
+
     /// Makes what the next decision needs, so that it needn't. Called when nobody waits; an
     /// engine that is ready does nothing.
     fn prepare(&mut self) {}
@@ -35,6 +40,9 @@ pub type Awaited = Pin<Box<dyn Future<Output = Decision>>>;
 pub trait RemoteEngine: Send + Sync {
     /// Asks about one request. The answer comes in bounded time; whatever goes wrong is a denial.
     fn ask(&self, facts: &Arc<RequestFacts>) -> Awaited;
+
+    /// How records call what decides about such a request.
+    fn name(&self, facts: &RequestFacts) -> &'static str;
 
     /// As [`RuleEngine::may_open_tcp`].
     fn may_open_tcp(&self) -> bool {
@@ -154,6 +162,10 @@ impl Default for RunFacts {
 pub struct NoRule;
 
 impl RuleEngine for NoRule {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
     fn decide(&mut self, _facts: &RequestFacts) -> Decision {
         Decision::Deny(Denial::new(DenyReason::NoRule))
     }

@@ -115,12 +115,18 @@ pub struct RequestFacts {
 impl RequestFacts {
     /// The absolute URL; the port is left out where it is the scheme's default.
     pub fn url(&self) -> String {
-        let mut url = format!("{}://{}", self.scheme, self.authority.in_url(self.scheme));
-        url.push_str(&self.path);
+        let mut url = self.url_without_query();
         if let Some(query) = &self.query {
             url.push('?');
             url.push_str(query);
         }
+        url
+    }
+
+    /// The same up to the query.
+    pub fn url_without_query(&self) -> String {
+        let mut url = format!("{}://{}", self.scheme, self.authority.in_url(self.scheme));
+        url.push_str(&self.path);
         url
     }
 

@@ -10,7 +10,7 @@ use super::{
     engine::Engine,
     judging::{Asked, Entry, permit},
 };
-use crate::record::Recorder;
+use crate::record::{Exchange, Recorder};
 
 /// How often, at most, a mistake of the rule is told.
 const WARNING: Duration = Duration::from_secs(1);
@@ -49,16 +49,26 @@ impl Gate {
         }
     }
 
-    /// Judges `facts`, or has them judged. What comes of it has its record, in any case.
-    pub fn judge<T>(&self, facts: RequestFacts, request: T) -> Judging<T> {
+    /// Judges `facts`, or has them judged, for `exchange`. What comes of it has its record, in any
+    /// case.
+    pub fn judge<T>(&self, facts: RequestFacts, request: T, exchange: &Exchange) -> Judging<T> {
         let facts = Arc::new(facts);
         match &self.engine {
             Engine::Local(engine) => {
-                Judging::Settled(self.decide(&mut **engine.borrow_mut(), facts, request))
+                let engine = &mut **engine.borrow_mut();
+                Judging::Settled(self.decide(engine, facts, request, exchange))
             }
             Engine::Remote(engine) => {
+                let asked = exchange.now();
                 let answer = engine.ask(&facts);
-                let entry = Entry::new(self.recorder.clone(), facts);
+                let entry = Entry {
+                    recorder: self.recorder.clone(),
+                    exchange: exchange.clone(),
+                    engine: engine.name(&facts),
+                    facts,
+                    asked,
+                    is_written: false,
+                };
                 let warnings = Rc::clone(&self.warnings);
                 Judging::Asked(Box::new(Asked::new(answer, request, entry, warnings)))
             }
@@ -70,17 +80,21 @@ impl Gate {
         engine: &mut dyn RuleEngine,
         facts: Arc<RequestFacts>,
         request: T,
+        exchange: &Exchange,
     ) -> Result<Permitted<T>, Denial> {
+        let asked = exchange.now();
         let decision = if self.pulse.begin(&facts) {
             let decision = engine.decide(&facts);
             if !self.pulse.end() {
                 // Whoever lost patience has written the record.
+                exchange.disown();
                 return Err(Denial::new(DenyReason::RuleFailed));
             }
             decision.held_to(facts.scheme)
         } else {
             Decision::Deny(Denial::new(DenyReason::RuleFailed))
         };
+        exchange.judged(&facts, &decision, engine.name(), asked);
         self.recorder.request(&facts, &decision);
         permit(facts, decision, request, &self.warnings)
     }
@@ -91,13 +105,14 @@ impl Gate {
         &self,
         mut facts: RequestFacts,
         mut request: Request<B>,
+        exchange: &Exchange,
     ) -> Judging<Request<B>> {
         let Engine::Local(engine) = &self.engine else {
             facts.headers = request.headers().clone().into();
-            return self.judge(facts, request);
+            return self.judge(facts, request, exchange);
         };
         facts.headers = mem::take(request.headers_mut()).into();
-        let settled = self.decide(&mut **engine.borrow_mut(), Arc::new(facts), request);
+        let settled = self.decide(&mut **engine.borrow_mut(), Arc::new(facts), request, exchange);
         Judging::Settled(settled.map(|permitted| {
             let (mut facts, limits, mut request) = permitted.into_parts();
             *request.headers_mut() = mem::take(&mut facts.headers).into_map();
@@ -115,31 +130,43 @@ impl Gate {
 
     /// Judges a connection whose client has said nothing yet. It has its record only if that is
     /// enough to let it pass; else what it says will be judged.
-    pub async fn judge_silent(&self, facts: RequestFacts) -> Silent {
+    pub async fn judge_silent(&self, facts: RequestFacts, exchange: &Exchange) -> Silent {
         let facts = Arc::new(facts);
-        let decision = match &self.engine {
+        let asked = exchange.now();
+        let (decision, name) = match &self.engine {
             Engine::Local(engine) => {
                 if !self.pulse.begin(&facts) {
                     return Silent::Unknown;
                 }
-                let decision = engine.borrow_mut().decide(&facts);
+                let mut engine = engine.borrow_mut();
+                let decision = engine.decide(&facts);
                 if !self.pulse.end() {
+                    exchange.disown();
                     return Silent::Denied;
                 }
-                decision
+                (decision, engine.name())
             }
-            Engine::Remote(engine) => engine.ask(&facts).await,
+            Engine::Remote(engine) => (engine.ask(&facts).await, engine.name(&facts)),
         };
         let decision = decision.held_to(facts.scheme);
         let Decision::Allow(limits) = decision else { return Silent::Unknown };
+        exchange.judged(&facts, &decision, name, asked);
         self.recorder.request(&facts, &decision);
         Silent::Open(Box::new(Permitted::new(Arc::unwrap_or_clone(facts), limits, ())))
     }
 
     /// Lets pass what an option of the user's opened, and writes its record.
-    pub fn open<T>(&self, facts: RequestFacts, _opened: Opened, request: T) -> Permitted<T> {
+    pub fn open<T>(
+        &self,
+        facts: RequestFacts,
+        _opened: Opened,
+        request: T,
+        exchange: &Exchange,
+    ) -> Permitted<T> {
         let limits = Limits::default();
-        self.recorder.request(&facts, &Decision::Allow(limits));
+        let decision = Decision::Allow(limits);
+        self.recorder.request(&facts, &decision);
+        exchange.judged(&facts, &decision, "option", None);
         Permitted::new(facts, limits, request)
     }
 }

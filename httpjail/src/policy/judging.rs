@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use super::{Awaited, Decision, Denial, DenyReason, Permitted, RequestFacts, Seldom};
-use crate::record::Recorder;
+use crate::record::{Exchange, Recorder};
 
 /// A request between the question and the decision.
 ///
@@ -51,31 +51,35 @@ impl<T> Asked<T> {
     }
 }
 
-/// The record that a request is owed.
+/// The record that a request is owed. Dropped before there is a decision, it is a denial's.
 pub(super) struct Entry {
-    recorder: Recorder,
-    facts: Arc<RequestFacts>,
-    is_due: bool,
+    pub(super) recorder: Recorder,
+    pub(super) exchange: Exchange,
+    pub(super) facts: Arc<RequestFacts>,
+    /// Who was asked, and when.
+    pub(super) engine: &'static str,
+    pub(super) asked: Option<Instant>,
+    /// Whether it was written.
+    pub(super) is_written: bool,
 }
 
 impl Entry {
-    pub(super) fn new(recorder: Recorder, facts: Arc<RequestFacts>) -> Self {
-        Self { recorder, facts, is_due: true }
+    fn record(mut self, decision: &Decision) -> Arc<RequestFacts> {
+        self.write(decision);
+        Arc::clone(&self.facts)
     }
 
-    fn record(mut self, decision: &Decision) -> Arc<RequestFacts> {
-        self.is_due = false;
-        self.recorder.request(&self.facts, decision);
-        Arc::clone(&self.facts)
+    fn write(&mut self, decision: &Decision) {
+        if !std::mem::replace(&mut self.is_written, true) {
+            self.exchange.judged(&self.facts, decision, self.engine, self.asked);
+            self.recorder.request(&self.facts, decision);
+        }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.is_due {
-            let denied = Decision::Deny(Denial::new(DenyReason::RuleFailed));
-            self.recorder.request(&self.facts, &denied);
-        }
+        self.write(&Decision::Deny(Denial::new(DenyReason::RuleFailed)));
     }
 }
 

@@ -15,9 +15,13 @@ use super::{
     patience::Watch,
 };
 use crate::{
+    record::{Exchange, Fault},
     streams::{Arriving, BodyError, Polled},
     upstream::Lease,
 };
+
+/// What is told of a body that was too long.
+const CUT: &str = "the request's body was cut: it has more bytes than the rule allows";
 
 /// A request's body on its way upstream, cut where the limit is.
 pub(super) struct Outgoing {
@@ -28,13 +32,22 @@ pub(super) struct Outgoing {
     watch: Option<Rc<Watch>>,
     /// What the body waits for.
     go: Option<Go>,
+    /// Is told what goes.
+    exchange: Exchange,
 }
 
 impl Outgoing {
     /// `body`, of which at most `left` bytes are sent.
-    pub(super) fn new(body: Arriving, left: Option<u64>, watch: Option<&Rc<Watch>>) -> Self {
-        let watch = watch.filter(|_| !body.is_end_stream()).cloned();
-        Self { body: Some(body), left, watch, go: None }
+    pub(super) fn new(
+        body: Arriving,
+        left: Option<u64>,
+        watch: Option<&Rc<Watch>>,
+        exchange: &Exchange,
+    ) -> Self {
+        let has_body = !body.is_end_stream();
+        let watch = watch.filter(|_| has_body).cloned();
+        let exchange = if has_body { exchange.clone() } else { Exchange::none() };
+        Self { body: Some(body), left, watch, go: None, exchange }
     }
 
     /// The same, sent once `go` has ended.
@@ -44,7 +57,7 @@ impl Outgoing {
 
     /// No body.
     pub(super) fn empty() -> Self {
-        Self { body: None, left: None, watch: None, go: None }
+        Self { body: None, left: None, watch: None, go: None, exchange: Exchange::none() }
     }
 }
 
@@ -72,7 +85,15 @@ impl Body for Outgoing {
         {
             watch.end_body();
         }
+        if let Some(Err(error)) = &frame
+            && !self.exchange.is_complete()
+        {
+            self.exchange.blame(Fault::Jailed, || format!("the request's body broke off: {error}"));
+        }
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        let length = data.map_or(0, Bytes::len);
         let (Some(Ok(frame)), Some(left)) = (&frame, self.left) else {
+            self.exchange.sent(length);
             return Poll::Ready(frame);
         };
         // Trailers are beyond what was counted.
@@ -81,6 +102,10 @@ impl Body for Outgoing {
         };
         let sent = usize::try_from(left).map_or(data.len(), |left| left.min(data.len()));
         self.left = Some(left - sent as u64);
+        self.exchange.sent(sent);
+        if sent < length {
+            self.exchange.blame(Fault::Jailed, || CUT.to_owned());
+        }
         Poll::Ready(Some(Ok(Frame::data(data.slice(..sent)))))
     }
 
@@ -119,12 +144,14 @@ impl Content {
 /// An origin's body, and the connection that it comes over.
 pub(super) struct Relay {
     body: Arriving,
+    /// Is told what goes wrong.
+    exchange: Exchange,
     lease: Option<Lease>,
 }
 
 impl Relay {
-    pub(super) fn new(body: Arriving, lease: Lease) -> Self {
-        let mut relay = Self { body, lease: Some(lease) };
+    pub(super) fn new(body: Arriving, lease: Lease, exchange: &Exchange) -> Self {
+        let mut relay = Self { body, exchange: exchange.clone(), lease: Some(lease) };
         relay.release_at_end();
         relay
     }
@@ -144,6 +171,7 @@ impl Relay {
             Some(Ok(_)) | None => self.release_at_end(),
             Some(Err(error)) => {
                 tracing::debug!(%error, "an answer broke off");
+                self.exchange.blame(Fault::Upstream, || format!("the answer broke off: {error}"));
                 self.lease = None;
             }
         }
@@ -151,16 +179,67 @@ impl Relay {
     }
 }
 
+/// A response's body whose bytes are counted. Its end is that of the exchange.
+pub(super) struct Metered {
+    content: Content,
+    exchange: Exchange,
+    /// How much is still to come, if that is known: behind it nobody asks for more.
+    left: Option<u64>,
+}
+
+impl Metered {
+    pub(super) fn new(content: Content, exchange: Exchange) -> Self {
+        // Nobody polls a body that is empty, nor that of an answer to HEAD.
+        if matches!(content, Content::Text(_)) || content.is_end_stream() {
+            exchange.complete();
+        }
+        let left = content.size_hint().exact();
+        Self { content, exchange, left }
+    }
+
+    /// Some bytes go to the client.
+    fn count(&mut self, bytes: usize) {
+        self.exchange.received(bytes);
+        self.left = self.left.map(|left| left.saturating_sub(bytes as u64));
+        if self.left == Some(0) || self.content.is_end_stream() {
+            self.exchange.complete();
+        }
+    }
+}
+
+impl Body for Metered {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let frame = ready!(Pin::new(&mut self.content).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => self.count(frame.data_ref().map_or(0, Bytes::len)),
+            None => self.exchange.complete(),
+            Some(Err(_)) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
 /// A response's body on its way to the jailed program. When it is gone, the next request's turn
 /// has come.
 pub(super) struct Answer {
-    content: Content,
+    content: Metered,
     watch: Rc<Watch>,
     interim: Rc<Interim>,
 }
 
 impl Answer {
-    pub(super) fn new(content: Content, watch: &Rc<Watch>, interim: &Rc<Interim>) -> Self {
+    pub(super) fn new(content: Metered, watch: &Rc<Watch>, interim: &Rc<Interim>) -> Self {
         Self { content, watch: Rc::clone(watch), interim: Rc::clone(interim) }
     }
 }

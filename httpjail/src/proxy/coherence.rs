@@ -234,6 +234,7 @@ mod tests {
             requester: "127.0.0.1".parse().unwrap(),
             process: None,
             reach: Reach::Turned,
+            client: crate::record::Client::default(),
         }
     }
 

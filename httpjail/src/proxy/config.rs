@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{Canary, FlowTable, SyntheticNames};
 use crate::{
-    policy::{Engines, Openings},
+    policy::{Engines, Openings, ProcessInspector},
     record::Recorder,
     tls::Authority,
     upstream::{self, TrustError},
@@ -34,6 +34,8 @@ pub struct ProxyConfig {
     pub engines: Engines,
     /// Writes the records.
     pub recorder: Recorder,
+    /// Tells the records which program a process runs.
+    pub inspector: Arc<dyn ProcessInspector>,
     /// What the user decided about the way out.
     pub upstream: upstream::Options,
     /// What goes out unread.

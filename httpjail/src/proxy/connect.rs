@@ -59,6 +59,7 @@ mod tests {
             requester: "127.0.0.1".parse().unwrap(),
             process: None,
             reach,
+            client: crate::record::Client::default(),
         };
         super::target(&destination, &parts).map(|target| target.to_string())
     }

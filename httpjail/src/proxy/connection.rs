@@ -15,10 +15,12 @@ use super::{
     opaque, pinned, serve,
     sniff::{Protocol, sniff},
     stream::Stream,
+    unjudged,
     worker::Worker,
 };
 use crate::{
     policy::{Authority, Host, Permitted, Process, Scheme, Silent},
+    record::{Client, Exchange},
     streams::{Bulk, Prefixed},
 };
 
@@ -35,6 +37,8 @@ pub(super) struct Destination {
     pub(super) requester: IpAddr,
     pub(super) process: Option<Process>,
     pub(super) reach: Reach,
+    /// What records say about it.
+    pub(super) client: Client,
 }
 
 /// How a client has come to where it is served.
@@ -50,11 +54,13 @@ pub(super) enum Reach {
 }
 
 impl Destination {
-    fn new(flow: Flow, client: SocketAddr, names: &dyn SyntheticNames) -> Self {
+    fn new(flow: Flow, address: SocketAddr, worker: &Worker) -> Self {
+        let host = host_at(flow.original.ip(), &*worker.names);
         Self {
             scheme: Scheme::Http,
-            authority: Authority::new(host_at(flow.original.ip(), names), flow.original.port()),
-            requester: client.ip().to_canonical(),
+            authority: Authority::new(host, flow.original.port()),
+            requester: address.ip().to_canonical(),
+            client: worker.programs.client(&worker.recorder, flow.process.as_ref()),
             process: flow.process,
             reach: match flow.aim {
                 Aim::Elsewhere => Reach::Turned,
@@ -70,7 +76,8 @@ impl Destination {
             Host::Name(_) => target,
         };
         let (requester, process) = (self.requester, self.process.clone());
-        Self { scheme: Scheme::Http, authority, requester, process, reach: Reach::Tunnel }
+        let (reach, client) = (Reach::Tunnel, self.client.clone());
+        Self { scheme: Scheme::Http, authority, requester, process, reach, client }
     }
 
     fn inside_tls(self, host: Host) -> Self {
@@ -104,7 +111,7 @@ pub(super) async fn serve(worker: Rc<Worker>, downstream: Downstream) {
     if flow.aim == Aim::Elsewhere && flow.original.port() == DNS_PORT {
         worker.dns_tcp.serve(stream).await;
     } else {
-        let destination = Destination::new(flow, client, &*worker.names);
+        let destination = Destination::new(flow, client, &worker);
         dispatch(worker, destination, stream).await;
     }
     drop((share, slot));
@@ -137,11 +144,11 @@ where
         Ok(First::Open(permitted)) => {
             return Box::pin(opaque::carry_silent(&worker, *permitted, stream)).await;
         }
-        Ok(First::Nothing) => return never_came(&worker, &destination),
+        Ok(First::Nothing) => return unjudged::never_came(&worker, &destination),
         Ok(First::Denied) => return,
         Err(error) => {
             tracing::debug!(%error, "a connection broke before its first request");
-            return never_came(&worker, &destination);
+            return unjudged::never_came(&worker, &destination);
         }
     };
     match protocol {
@@ -157,30 +164,20 @@ where
                         _ => serve::serve(worker, destination, stream).await,
                     }
                 }
-                Err(failure) => {
-                    tracing::debug!(error = %failure.error, "a TLS handshake failed");
-                    worker.recorder.refused_flow("TLS", &failure.target);
-                }
+                Err(failure) => unjudged::no_handshake(&worker, &destination, &failure),
             }
         }
         (Protocol::Http2, stream) => http2::serve(worker, destination, stream).await,
         (Protocol::Opaque, _) if destination.reach == Reach::Direct => {
             // It asked for nothing that is elsewhere.
-            worker.recorder.refused_flow("TCP", &destination.authority);
+            unjudged::no_protocol(&worker, &destination);
         }
         (Protocol::Opaque, stream) => {
             Box::pin(opaque::judge_tcp(&worker, &destination, stream)).await;
         }
         (Protocol::NeedMore, _) => {
-            worker.recorder.refused_flow("TCP", &destination.authority);
+            unjudged::unfinished(&worker, &destination);
         }
-    }
-}
-
-/// Nothing was said. Who opened a tunnel before has asked for something, though.
-fn never_came(worker: &Worker, destination: &Destination) {
-    if destination.reach == Reach::Tunnel {
-        worker.recorder.refused_flow("TCP", &destination.authority);
     }
 }
 
@@ -190,7 +187,7 @@ enum First {
     /// between.
     Told(Protocol),
     /// With a silence in which it was let pass: the server may be the one to speak first.
-    Open(Box<Permitted<()>>),
+    Open(Box<(Permitted<()>, Exchange)>),
     /// With a silence in which it was denied; it has its record.
     Denied,
     /// With nothing: it asked for nothing, so nothing was refused.
@@ -209,8 +206,11 @@ async fn first_bytes<S: Stream>(
         if let Ok(told) = timeout(silence, read_until_told(stream, bytes)).await {
             return told;
         }
-        match worker.gate.judge_silent(opaque::facts(destination)).await {
-            Silent::Open(permitted) => return Ok(First::Open(permitted)),
+        let exchange = opaque::begin(worker, destination);
+        match worker.gate.judge_silent(opaque::facts(destination), &exchange).await {
+            Silent::Open(permitted) => {
+                return Ok(First::Open(Box::new((*permitted, exchange))));
+            }
             Silent::Denied => return Ok(First::Denied),
             Silent::Unknown => patience = patience.saturating_sub(silence),
         }

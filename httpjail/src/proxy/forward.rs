@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     policy::Permitted,
+    record::{Exchange, Fault},
     streams::Arriving,
-    upstream::{Client, OnInterim, Origin, Speaks, UpstreamError},
+    upstream::{Client, Dial, OnInterim, Origin, Speaks, UpstreamError},
 };
 
 /// Why a permitted request was not carried out.
@@ -28,6 +29,22 @@ pub(super) enum Failure {
     /// The origin could not be reached, or gave no answer.
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
+}
+
+impl Failure {
+    /// Tells `exchange` of it.
+    pub(super) fn tell(&self, exchange: &Exchange) {
+        match self {
+            Self::TooLarge(what) => exchange.blame(Fault::Jailed, || what.to_string()),
+            Self::Upstream(error) => tell_of(error, exchange),
+        }
+    }
+}
+
+/// Tells `exchange` why its origin could not be reached.
+pub(super) fn tell_of(error: &UpstreamError, exchange: &Exchange) {
+    let fault = if error.is_our_own() { Fault::Httpjail } else { Fault::Upstream };
+    exchange.blame(fault, || format!("failed to {}", error.in_one_line()));
 }
 
 /// Which part of a request is larger than the rule allows.
@@ -85,6 +102,7 @@ pub(super) async fn forward(
     client: &Client,
     permitted: Permitted<Request<Arriving>>,
     hop: Hop<'_>,
+    exchange: &Exchange,
 ) -> Result<Response<Content>, Failure> {
     let (interim, watch) = match hop {
         Hop::Http1(interim, watch) => (Some(interim), Some(watch)),
@@ -101,15 +119,19 @@ pub(super) async fn forward(
         Hop::Http2(hints) => (hints, None),
     };
     let (parts, body) = request.into_parts();
-    let body = Outgoing::new(body, left, watch);
+    let body = Outgoing::new(body, left, watch, exchange);
     let request = Request::from_parts(parts, body.once(go));
-    let answer = client.send(origin, request, copy, speaks, told);
-    let (response, lease) = match interim {
-        Some(interim) => interim.pass_on_until(answer).await?,
-        None => answer.await?,
+    let dial = Dial::default();
+    let answer = client.send(origin, request, copy, speaks, (told, &dial));
+    let answered = match interim {
+        Some(interim) => interim.pass_on_until(answer).await,
+        None => answer.await,
     };
+    exchange.connected(dial.took());
+    let (response, lease) = answered?;
+    exchange.first_byte();
 
-    let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease)));
+    let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease, exchange)));
     *response.version_mut() = Version::HTTP_11;
     headers::prepare_response(response.headers_mut());
     Ok(response)

@@ -1,6 +1,6 @@
 //! Serves HTTP/2 on a connection: every stream is a request, judged once, by itself.
 
-use std::{future::poll_fn, pin::pin, rc::Rc};
+use std::{cell::Cell, future::poll_fn, pin::pin, rc::Rc};
 
 use bytes::Bytes;
 use h2::{
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    body::Content,
+    body::{Content, Metered},
     coherence::{self, Incoherent},
     connect,
     connection::Destination,
@@ -30,11 +30,13 @@ use super::{
     patience::{Busy, Watch},
     refuse, serve,
     turn::Turn,
+    unjudged,
     websocket::{self, Handshake},
     worker::Worker,
 };
 use crate::{
     policy::{Authority, Denial, Judging, Permitted},
+    record::Exchange,
     streams::{Arriving, Duplex, Pump, Received, Rest},
     upstream::UpstreamError,
 };
@@ -72,6 +74,8 @@ struct Session {
     destination: Destination,
     watch: Rc<Watch>,
     tally: Rc<Tally>,
+    /// Whether anything was asked for.
+    is_asked: Cell<bool>,
 }
 
 /// Why a connection comes to its end.
@@ -88,7 +92,7 @@ where
 {
     let watch = worker.patience.watch();
     let tally = Tally::new();
-    let session = Rc::new(Session { worker, destination, watch, tally });
+    let session = Rc::new(Session { worker, destination, watch, tally, is_asked: Cell::default() });
     let io = Counted::new(&mut stream, Rc::clone(&session.tally), Rc::clone(&session.watch));
     let end = tokio::select! {
         biased;
@@ -164,22 +168,25 @@ impl Session {
     fn take(self: &Rc<Self>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let busy = self.watch.open_stream();
         self.tally.tell_one();
+        self.is_asked.set(true);
+        let exchange = self.worker.recorder.begin(&self.destination.client);
+        exchange.speaks("h2");
         if request.method() == Method::CONNECT {
             let (parts, body) = request.into_parts();
-            let judged = self.judge_connect(parts);
+            let judged = self.judge_connect(parts, &exchange);
             let session = Rc::clone(self);
-            spawn_local(async move { session.open(judged, body, respond, busy).await });
+            spawn_local(async move { session.open(judged, body, respond, busy, exchange).await });
             return;
         }
         let is_head = request.method() == Method::HEAD;
         let expects = request.headers().contains_key(header::EXPECT);
         // One without a length may go on for as long as the answer does: a gRPC call.
         let is_sized = request.headers().contains_key(header::CONTENT_LENGTH);
-        let (asked, rest) = self.judge(request);
+        let (asked, rest) = self.judge(request, &exchange);
         let session = Rc::clone(self);
         spawn_local(async move {
             let form = Form { is_head, expects, upload: rest.clone().filter(|_| is_sized) };
-            session.answer(asked, respond, form).await;
+            session.answer(asked, respond, form, exchange).await;
             if let Some(rest) = rest.and_then(|rest| rest.take()) {
                 drain(rest).await;
             }
@@ -189,26 +196,29 @@ impl Session {
 
     /// The judgement, or why there is none; it has its record either way. And where the rest of the
     /// body is, if there is a body.
-    fn judge(&self, request: Request<RecvStream>) -> (Asked, Option<Rest>) {
+    fn judge(&self, request: Request<RecvStream>, exchange: &Exchange) -> (Asked, Option<Rest>) {
         let (mut parts, body) = request.into_parts();
         headers::join_cookies(&mut parts.headers);
         let has_body = !body.is_end_stream();
         let mut body = Received::new(body, &parts.headers);
         let rest = has_body.then(|| body.keep_rest());
-        (self.judge_parts(parts, Arriving::Http2(body)), rest)
+        (self.judge_parts(parts, Arriving::Http2(body), exchange), rest)
     }
 
-    fn judge_parts(&self, parts: Parts, body: Arriving) -> Asked {
-        let facts = coherence::facts(&self.destination, &parts);
-        let facts = facts.inspect_err(|_| self.refused(1))?;
-        Ok(self.worker.gate.judge_request(facts, Request::from_parts(parts, body)))
+    fn judge_parts(&self, parts: Parts, body: Arriving, exchange: &Exchange) -> Asked {
+        let facts = coherence::facts(&self.destination, &parts).inspect_err(|cause| {
+            let (worker, destination) = (&self.worker, &self.destination);
+            unjudged::incoherent(worker, destination, exchange, &parts.method, cause);
+        })?;
+        Ok(self.worker.gate.judge_request(facts, Request::from_parts(parts, body), exchange))
     }
 
     /// What a CONNECT opens. It decides nothing itself, and has no record, unless it asks for a
     /// WebSocket.
-    fn judge_connect(&self, mut parts: Parts) -> Result<Opening, Incoherent> {
+    fn judge_connect(&self, mut parts: Parts, exchange: &Exchange) -> Result<Opening, Incoherent> {
         let incoherent = |cause| {
-            self.refused(1);
+            let (worker, destination) = (&self.worker, &self.destination);
+            unjudged::incoherent(worker, destination, exchange, &Method::CONNECT, &cause);
             cause
         };
         if parts.headers.contains_key(header::CONTENT_LENGTH) {
@@ -220,7 +230,7 @@ impl Session {
         };
         let handshake = Handshake::by_connect(&protocol, &mut parts).map_err(incoherent)?;
         headers::join_cookies(&mut parts.headers);
-        let judging = self.judge_parts(parts, Arriving::nothing())?;
+        let judging = self.judge_parts(parts, Arriving::nothing(), exchange)?;
         Ok(Opening::WebSocket(Box::new(judging), handshake))
     }
 
@@ -231,6 +241,7 @@ impl Session {
         body: RecvStream,
         mut respond: SendResponse<Bytes>,
         busy: Busy,
+        exchange: Exchange,
     ) {
         let (response, turn) = match asked {
             Ok(Opening::Tunnel(target)) => {
@@ -239,7 +250,8 @@ impl Session {
             Ok(Opening::WebSocket(judging, handshake)) => {
                 match settle(Ok(*judging), &mut respond).await {
                     Some(Ok(permitted)) => {
-                        let opened = self.open_websocket(permitted, &handshake, &mut respond);
+                        let opened =
+                            self.open_websocket(permitted, &handshake, &mut respond, &exchange);
                         let Some(opened) = opened.await else { return };
                         opened
                     }
@@ -250,10 +262,11 @@ impl Session {
             Err(cause) => (refused(Refusal::Incoherent(cause)), None),
         };
         let Some(turn) = turn else {
-            send(response, respond, Form::default()).await;
+            send(response, respond, Form::default(), exchange).await;
             drain(body).await;
             return drop(busy);
         };
+        exchange.answered(response.status().as_u16());
         let head = response.map(drop);
         match respond.send_response(head, false) {
             Ok(stream) => {
@@ -271,9 +284,11 @@ impl Session {
         permitted: Permitted<Request<Arriving>>,
         handshake: &Handshake,
         respond: &mut SendResponse<Bytes>,
+        exchange: &Exchange,
     ) -> Option<(Response<Content>, Option<Turn>)> {
-        let client = &self.worker.client;
-        let mut opened = pin!(websocket::open(client, permitted, handshake, &self.watch));
+        let (client, watch) = (&self.worker.client, &self.watch);
+        let opened = websocket::open(client, permitted, handshake, watch, exchange);
+        let mut opened = pin!(opened);
         let opened = tokio::select! {
             biased;
             opened = &mut opened => opened,
@@ -281,11 +296,17 @@ impl Session {
         };
         Some(match opened {
             Ok((response, agreed)) => (response, agreed.map(Turn::WebSocket)),
-            Err(failure) => (failed(&failure), None),
+            Err(failure) => (failed(&failure, exchange), None),
         })
     }
 
-    async fn answer(&self, asked: Asked, mut respond: SendResponse<Bytes>, form: Form) {
+    async fn answer(
+        &self,
+        asked: Asked,
+        mut respond: SendResponse<Bytes>,
+        form: Form,
+        exchange: Exchange,
+    ) {
         let Some(judged) = settle(asked, &mut respond).await else { return };
         if form.expects && judged.is_ok() {
             let mut go_on = Response::new(());
@@ -294,7 +315,7 @@ impl Session {
             let _ = respond.send_informational(go_on);
         }
         let hints = Hints::default();
-        let Some(response) = self.response_to(judged, &hints, &mut respond).await else {
+        let Some(response) = self.response_to(judged, &hints, &mut respond, &exchange).await else {
             return;
         };
         while let Some(hint) = hints.take() {
@@ -303,7 +324,7 @@ impl Session {
         let Some(response) = response else {
             return respond.send_reset(Reason::REFUSED_STREAM);
         };
-        send(response, respond, form).await;
+        send(response, respond, form, exchange).await;
     }
 
     /// The response, before which go the `hints` of the origin; `None` when the client has given up.
@@ -312,8 +333,9 @@ impl Session {
         judged: Judged,
         hints: &Hints,
         respond: &mut SendResponse<Bytes>,
+        exchange: &Exchange,
     ) -> Option<Option<Response<Content>>> {
-        let mut response = pin!(self.response(judged, hints));
+        let mut response = pin!(self.response(judged, hints, exchange));
         loop {
             tokio::select! {
                 biased;
@@ -327,21 +349,29 @@ impl Session {
 
     /// `None` where the client had better ask again itself: the origin has refused the request
     /// unread, and its body isn't here any more.
-    async fn response(&self, judged: Judged, hints: &Hints) -> Option<Response<Content>> {
+    async fn response(
+        &self,
+        judged: Judged,
+        hints: &Hints,
+        exchange: &Exchange,
+    ) -> Option<Response<Content>> {
         let failure = match judged {
-            Ok(permitted) => match forward(&self.worker.client, permitted, Hop::Http2(hints)).await
-            {
-                Ok(response) => return Some(response),
-                Err(failure) => failure,
-            },
+            Ok(permitted) => {
+                let hop = Hop::Http2(hints);
+                match forward(&self.worker.client, permitted, hop, exchange).await {
+                    Ok(response) => return Some(response),
+                    Err(failure) => failure,
+                }
+            }
             Err(refusal) => return Some(refused(refusal)),
         };
         match failure {
             Failure::Upstream(UpstreamError::Unprocessed(_)) => {
+                failure.tell(exchange);
                 tracing::debug!(error = %failure, "a permitted request failed");
                 None
             }
-            failure => Some(failed(&failure)),
+            failure => Some(failed(&failure, exchange)),
         }
     }
 
@@ -358,21 +388,32 @@ impl Session {
             End::Broken(error)
                 if error.get_io().is_some_and(|error| ech::is_insisted_on(error)) =>
             {
-                self.worker.ech.refused();
-                return self.worker.recorder.refused_flow("TLS", &self.destination.authority);
+                return unjudged::hidden(&self.worker, &self.destination);
             }
             End::Broken(error) => {
                 tracing::debug!(%error, "a connection of the jail ended");
                 error.is_library()
             }
         };
-        self.refused(missing.max(u64::from(is_broken)));
+        let unread = missing.max(u64::from(is_broken));
+        self.refused(unread);
+        if unread == 0 && !self.is_asked.get() {
+            match end {
+                End::Broken(error) => {
+                    unjudged::broken_off(&self.worker, &self.destination, error);
+                }
+                End::Closed | End::OutOfPatience => {
+                    unjudged::nothing_asked(&self.worker, &self.destination);
+                }
+            }
+        }
     }
 
     /// Records what can't be judged as a request.
     fn refused(&self, count: u64) {
         for _ in 0..count {
-            self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
+            self.is_asked.set(true);
+            unjudged::unreadable(&self.worker, &self.destination, &unjudged::BROKEN_HTTP2);
         }
     }
 }
@@ -397,7 +438,8 @@ enum Opening {
     WebSocket(Box<Judging<Request<Arriving>>>, Handshake),
 }
 
-fn failed(failure: &Failure) -> Response<Content> {
+fn failed(failure: &Failure, exchange: &Exchange) -> Response<Content> {
+    failure.tell(exchange);
     tracing::debug!(error = %failure, "a permitted request failed");
     refuse::failed(failure)
 }
@@ -413,13 +455,20 @@ fn refused(refusal: Refusal) -> Response<Content> {
 }
 
 /// Sends an answer to its end.
-async fn send(response: Response<Content>, mut respond: SendResponse<Bytes>, form: Form) {
+async fn send(
+    response: Response<Content>,
+    mut respond: SendResponse<Bytes>,
+    form: Form,
+    exchange: Exchange,
+) {
+    exchange.answered(response.status().as_u16());
     let (head, body) = response.into_parts();
     let mut head = Response::from_parts(head, ());
     let is_bodiless = form.is_head || body.is_end_stream();
     if !is_bodiless {
         say_length(head.headers_mut(), &body);
     }
+    let body = Metered::new(body, exchange);
     let upload = form.upload.filter(Rest::is_open);
     match respond.send_response(head, is_bodiless && upload.is_none()) {
         Ok(stream) => {

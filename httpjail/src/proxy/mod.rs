@@ -26,6 +26,7 @@ mod load;
 mod opaque;
 mod patience;
 mod pinned;
+mod programs;
 mod refuse;
 mod relay;
 mod serve;
@@ -34,6 +35,7 @@ mod sniff;
 mod staff;
 mod stream;
 mod turn;
+mod unjudged;
 mod websocket;
 mod worker;
 

@@ -10,12 +10,14 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     connection::Destination,
+    forward::tell_of,
     relay::{End, Relayed, relay},
     stream::Stream,
     worker::Worker,
 };
 use crate::{
     policy::{Authority, Headers, Host, Opened, Permitted, RequestFacts, Scheme},
+    record::{Exchange, Fault},
     streams::Prefixed,
     upstream::Origin,
 };
@@ -23,6 +25,10 @@ use crate::{
 /// A TLS alert, fatal, and what it says.
 const ACCESS_DENIED: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 49];
 const INTERNAL_ERROR: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 80];
+
+/// What records say of a connection without an orderly end.
+pub(super) const BROKEN: &str = "the connection broke off";
+pub(super) const OVER_LIMIT: &str = "the program had more to say than the rule allows";
 
 /// What is judged of a connection to `destination` as a whole.
 pub(super) fn facts(destination: &Destination) -> RequestFacts {
@@ -51,16 +57,18 @@ pub(super) async fn carry_opened<S: Stream + 'static>(
     opened: Opened,
     stream: Prefixed<S>,
 ) {
-    carry(worker, worker.gate.open(facts(destination), opened, stream)).await;
+    let exchange = begin(worker, destination);
+    let permitted = worker.gate.open(facts(destination), opened, stream, &exchange);
+    carry(worker, permitted, exchange).await;
 }
 
 /// Carries a connection that was let pass while its client was silent.
 pub(super) async fn carry_silent<S: Stream + 'static>(
     worker: &Worker,
-    permitted: Permitted<()>,
+    (permitted, exchange): (Permitted<()>, Exchange),
     stream: Prefixed<S>,
 ) {
-    carry(worker, permitted.with(stream)).await;
+    carry(worker, permitted.with(stream), exchange).await;
 }
 
 /// Judges a connection that is neither TLS nor HTTP, and carries it if it may pass.
@@ -69,8 +77,10 @@ pub(super) async fn judge_tcp<S: Stream + 'static>(
     destination: &Destination,
     stream: Prefixed<S>,
 ) {
-    if let Ok(permitted) = worker.gate.judge(facts(destination), stream).settle().await {
-        carry(worker, permitted).await;
+    let exchange = begin(worker, destination);
+    match worker.gate.judge(facts(destination), stream, &exchange).settle().await {
+        Ok(permitted) => carry(worker, permitted, exchange).await,
+        Err(_) => exchange.complete(),
     }
 }
 
@@ -82,36 +92,54 @@ pub(super) async fn judge_tls<S: Stream + 'static>(
     mut stream: Prefixed<S>,
 ) {
     let authority = Authority::new(name, destination.tls_port());
+    let exchange = begin(worker, destination);
     let facts = facts_of(destination, Scheme::Tls, authority);
-    match worker.gate.judge(facts, ()).settle().await {
-        Ok(permitted) => carry(worker, permitted.with(stream)).await,
-        // Who doesn't hear it any more has ended the connection.
-        Err(_) => drop(stream.write_all(&ACCESS_DENIED).await),
+    match worker.gate.judge(facts, (), &exchange).settle().await {
+        Ok(permitted) => carry(worker, permitted.with(stream), exchange).await,
+        Err(_) => {
+            exchange.complete();
+            // Who doesn't hear it any more has ended the connection.
+            drop(stream.write_all(&ACCESS_DENIED).await);
+        }
     }
 }
 
-async fn carry<S: Stream + 'static>(worker: &Worker, permitted: Permitted<Prefixed<S>>) {
+/// A connection is about to be judged as a whole.
+pub(super) fn begin(worker: &Worker, destination: &Destination) -> Exchange {
+    worker.recorder.begin(&destination.client)
+}
+
+async fn carry<S: Stream + 'static>(
+    worker: &Worker,
+    permitted: Permitted<Prefixed<S>>,
+    exchange: Exchange,
+) {
     let (facts, limits, mut client) = permitted.into_parts();
     let unsent = worker.buffers.unsent();
     let origin = Origin { scheme: facts.scheme, authority: facts.authority.clone() };
-    let mut server = match worker.route.open(&origin).await {
+    let dialled = exchange.now();
+    let opened = worker.route.open(&origin).await;
+    exchange.connected(dialled.map(|dialled| dialled.elapsed()));
+    let mut server = match opened {
         Ok(server) => server,
         Err(error) => {
+            tell_of(&error, &exchange);
             tracing::debug!(error = %error.in_one_line(), "a permitted connection failed");
             return refuse(facts.scheme, client).await;
         }
     };
     drop(unsent);
-    let relayed = relay(&mut client, &mut server, limits.max_tx_bytes, &worker.buffers).await;
+    let most = limits.max_tx_bytes;
+    let relayed = relay(&mut client, &mut server, most, &worker.buffers, &exchange).await;
     let Relayed { sent, received, end } = relayed;
     tracing::debug!(url = facts.url(), sent, received, ?end, "a connection was carried");
     match end {
-        End::Orderly => {}
-        End::Broken | End::OverLimit => {
-            reset(client.stream());
-            reset(&server);
-        }
+        End::Orderly => return exchange.complete(),
+        End::Broken(fault) | End::Unannounced(fault) => exchange.blame(fault, || BROKEN.to_owned()),
+        End::OverLimit => exchange.blame(Fault::Jailed, || OVER_LIMIT.to_owned()),
     }
+    reset(client.stream());
+    reset(&server);
 }
 
 /// Tells a client that its server can't be reached, as far as its protocol can say so.

@@ -6,6 +6,7 @@
 
 use std::{
     future::poll_fn,
+    io::ErrorKind,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -14,6 +15,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffers::{Buffer, Buffers, Unsent};
+use crate::record::{Exchange, Fault};
 
 /// How many buffers one direction may move before other connections have their turn.
 const TURN: usize = 4;
@@ -33,26 +35,30 @@ pub(super) struct Relayed {
 pub(super) enum End {
     /// Both sides have said all, and heard it.
     Orderly,
-    /// A side broke off.
-    Broken,
+    /// This side broke off.
+    Broken(Fault),
+    /// This side ended without the word for it that TLS has.
+    Unannounced(Fault),
     /// The client had more to say than it may.
     OverLimit,
 }
 
 /// Moves bytes between `client` and `server` until both have ended or one breaks; at most `most`
-/// go to the server. After another than an orderly end both sides are to be reset.
+/// go to the server. After another than an orderly end both sides are to be reset. What moves is
+/// told to `exchange` as it does.
 pub(super) async fn relay<C, S>(
     client: &mut C,
     server: &mut S,
     most: Option<u64>,
     buffers: &Rc<Buffers>,
+    exchange: &Exchange,
 ) -> Relayed
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut out = Direction::new(Way::Out, most, buffers);
-    let mut back = Direction::new(Way::Back, None, buffers);
+    let mut out = Direction::new(Way::Out, most, buffers, exchange);
+    let mut back = Direction::new(Way::Back, None, buffers, exchange);
     let (mut out_end, mut back_end) = (None, None);
     let end = poll_fn(|cx| {
         if out_end.is_none()
@@ -67,11 +73,13 @@ where
         }
         match (out_end, back_end) {
             (Some(Err(Failure::OverLimit)), _) => Poll::Ready(End::OverLimit),
-            (Some(Err(Failure::Reading)), _) | (_, Some(Err(Failure::Reading))) => {
-                Poll::Ready(End::Broken)
-            }
+            (Some(Err(Failure::Unannounced)), _) => Poll::Ready(End::Unannounced(Fault::Jailed)),
+            (_, Some(Err(Failure::Unannounced))) => Poll::Ready(End::Unannounced(Fault::Upstream)),
+            (Some(Err(Failure::Reading)), _) => Poll::Ready(End::Broken(Fault::Jailed)),
+            (_, Some(Err(Failure::Reading))) => Poll::Ready(End::Broken(Fault::Upstream)),
             (Some(Ok(())), Some(Ok(()))) => Poll::Ready(End::Orderly),
-            (Some(_), Some(_)) => Poll::Ready(End::Broken),
+            (Some(Err(_)), Some(_)) => Poll::Ready(End::Broken(Fault::Upstream)),
+            (Some(_), Some(_)) => Poll::Ready(End::Broken(Fault::Jailed)),
             // Who doesn't take any more may have said something before.
             (Some(_) | None, None) | (None, Some(_)) => Poll::Pending,
         }
@@ -85,6 +93,8 @@ where
 enum Failure {
     /// What it reads from broke.
     Reading,
+    /// What it reads from ended without a word.
+    Unannounced,
     /// What it writes to broke.
     Writing,
     OverLimit,
@@ -101,6 +111,7 @@ enum Way {
 struct Direction {
     way: Way,
     buffers: Rc<Buffers>,
+    exchange: Exchange,
     /// What was read and not yet written.
     held: Option<Held>,
     /// How many bytes may still be moved.
@@ -120,9 +131,17 @@ struct Held {
 }
 
 impl Direction {
-    fn new(way: Way, left: Option<u64>, buffers: &Rc<Buffers>) -> Self {
-        let buffers = Rc::clone(buffers);
-        Self { way, buffers, held: None, left, moved: 0, is_unflushed: false, is_read_out: false }
+    fn new(way: Way, left: Option<u64>, buffers: &Rc<Buffers>, exchange: &Exchange) -> Self {
+        Self {
+            way,
+            buffers: Rc::clone(buffers),
+            exchange: exchange.clone(),
+            held: None,
+            left,
+            moved: 0,
+            is_unflushed: false,
+            is_read_out: false,
+        }
     }
 
     fn poll<R, W>(
@@ -165,6 +184,10 @@ impl Direction {
             held.start += written;
             self.is_unflushed = true;
             self.moved += written as u64;
+            match self.way {
+                Way::Out => self.exchange.sent(written),
+                Way::Back => self.exchange.received(written),
+            }
             if held.start >= held.end {
                 self.held = None;
             }
@@ -198,7 +221,10 @@ impl Direction {
             usize::try_from(left.max(1)).map_or(buffer.len(), |left| left.min(buffer.len()))
         });
         let mut space = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
-        ready!(Pin::new(from).poll_read(cx, &mut space)).map_err(|_| Failure::Reading)?;
+        ready!(Pin::new(from).poll_read(cx, &mut space)).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Failure::Unannounced,
+            _ => Failure::Reading,
+        })?;
         let end = space.filled().len();
         if end == 0 {
             self.is_read_out = true;
@@ -235,7 +261,8 @@ mod tests {
         Builder::new_current_thread().build().unwrap().block_on(async {
             let ((client, mut near), (mut far, server)) = (duplex(100), duplex(100));
             let relaying = async {
-                let relayed = relay(&mut near, &mut far, most, &Rc::default()).await;
+                let relayed =
+                    relay(&mut near, &mut far, most, &Rc::default(), &Exchange::none()).await;
                 drop((near, far));
                 relayed
             };
@@ -291,8 +318,8 @@ mod tests {
     fn a_slow_reader_slows_the_writer() {
         let ((), ()) = Builder::new_current_thread().build().unwrap().block_on(async {
             let ((mut client, mut near), (mut far, server)) = (duplex(100), duplex(100));
-            let buffers = Rc::default();
-            let relaying = relay(&mut near, &mut far, None, &buffers);
+            let (buffers, none) = (Rc::default(), Exchange::none());
+            let relaying = relay(&mut near, &mut far, None, &buffers, &none);
             let writing = async {
                 // Nobody reads: this fills what lies between, and ends there.
                 let mut taken = 0;
@@ -369,6 +396,7 @@ mod tests {
         Builder::new_current_thread().build().unwrap().block_on(async {
             let ((mut client, mut near), (far, mut server)) = (duplex(100), duplex(100));
             let (mut far, buffers) = (Lazy(tokio::io::BufWriter::new(far)), Rc::default());
+            let none = Exchange::none();
             let conversation = async {
                 for _ in 0..2 {
                     client.write_all(b"ping").await.unwrap();
@@ -379,7 +407,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                relayed = relay(&mut near, &mut far, None, &buffers) => panic!("{relayed:?}"),
+                relayed = relay(&mut near, &mut far, None, &buffers, &none) => panic!("{relayed:?}"),
                 () = conversation => {}
             }
         });
@@ -397,6 +425,6 @@ mod tests {
             heard
         });
         assert_eq!(heard, "no more of that");
-        assert_eq!(relayed.end, End::Broken);
+        assert_eq!(relayed.end, End::Broken(Fault::Upstream));
     }
 }

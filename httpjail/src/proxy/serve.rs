@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    body::{Answer, Content},
+    body::{Answer, Content, Metered},
     coherence::{self, Incoherent},
     connect,
     connection::Destination,
@@ -30,11 +30,13 @@ use super::{
     refuse,
     stream::Stream,
     turn::Turn,
+    unjudged,
     websocket::{self, Handshake},
     worker::Worker,
 };
 use crate::{
     policy::{Authority, Judging, Permitted},
+    record::Exchange,
     streams::{Arriving, Prefixed},
 };
 
@@ -53,10 +55,10 @@ struct Session {
     interim: Rc<Interim>,
     /// The version of the last request.
     version: Cell<Version>,
-    /// Whether a request has come.
-    has_judged: Cell<bool>,
     /// What the last answer has agreed to.
     turn: RefCell<Option<Turn>>,
+    /// Whether anything was asked for.
+    is_asked: Cell<bool>,
 }
 
 /// What becomes of a request that gets further.
@@ -86,8 +88,8 @@ where
         worker,
         destination,
         version: Cell::default(),
-        has_judged: Cell::default(),
         turn: RefCell::default(),
+        is_asked: Cell::default(),
     });
     let stream = Watched::new(stream, Rc::clone(&session.watch));
     let mut stream = Interposed::new(stream, Rc::clone(&session.interim));
@@ -111,7 +113,7 @@ where
             () = &mut closing, if !closes => {
                 closes = true;
                 // Before its first request hyper would close it unread, but something has come.
-                if session.has_judged.get() {
+                if session.is_asked.get() {
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
@@ -120,7 +122,10 @@ where
     let unread = connection.into_parts().read_buf;
     let mut stream = stream.into_inner().into_inner();
     match (outcome, session.turn.take()) {
-        (Some(Ok(())), None) => linger(&mut stream).await,
+        (Some(Ok(())), None) => {
+            session.ended();
+            linger(&mut stream).await;
+        }
         (Some(Ok(())), Some(turn)) => {
             let stream = Prefixed::new(unread, stream);
             let turned = turn.carry_out(&session.worker, &session.destination, stream);
@@ -139,28 +144,44 @@ where
 impl Session {
     /// What becomes of the request, or why it can't be judged; it has its record either way, but for
     /// a CONNECT, whose inside is to come.
-    fn judge(&self, request: Request<Arriving>) -> Result<Next, Incoherent> {
+    fn judge(&self, request: Request<Arriving>) -> (Exchange, Result<Next, Incoherent>) {
+        self.is_asked.set(true);
+        let exchange = self.worker.recorder.begin(&self.destination.client);
+        exchange.speaks(if request.version() == Version::HTTP_10 {
+            "http/1.0"
+        } else {
+            "http/1.1"
+        });
+        let next = self.judge_for(&exchange, request);
+        (exchange, next)
+    }
+
+    fn judge_for(
+        &self,
+        exchange: &Exchange,
+        request: Request<Arriving>,
+    ) -> Result<Next, Incoherent> {
         let (parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         if has_body {
             self.watch.expect_body();
         }
         self.version.set(parts.version);
-        self.has_judged.set(true);
         let expects = has_body && headers::expects_continue(&parts.headers);
         self.interim.begin(parts.version, expects);
         if parts.method == Method::CONNECT {
-            let target = self.target(&parts, has_body).map_err(|cause| self.refused(cause))?;
+            let target = self.target(&parts, has_body);
+            let target = target.map_err(|cause| self.refused(exchange, &parts, cause))?;
             self.turn.replace(Some(Turn::Connect(target)));
             return Ok(Next::Tunnel);
         }
         let facts = coherence::facts(&self.destination, &parts);
-        let facts = facts.map_err(|cause| self.refused(cause))?;
+        let facts = facts.map_err(|cause| self.refused(exchange, &parts, cause))?;
         // hyper leaves a note with the requests that want to change the protocol.
         let may_turn = !parts.extensions.is_empty() && body.is_end_stream();
         let handshake = may_turn.then(|| Handshake::of(&parts)).flatten();
         let request = Request::from_parts(parts, body);
-        let judging = self.worker.gate.judge_request(facts, request);
+        let judging = self.worker.gate.judge_request(facts, request, exchange);
         Ok(match handshake {
             None => Next::Forward(judging),
             Some(handshake) => Next::WebSocket(judging, handshake),
@@ -174,14 +195,17 @@ impl Session {
         connect::target(&self.destination, parts)
     }
 
-    async fn answer(&self, judged: Result<Next, Incoherent>) -> Response<Answer> {
+    async fn answer(
+        &self,
+        (exchange, judged): (Exchange, Result<Next, Incoherent>),
+    ) -> Response<Answer> {
         let answered = match judged {
             Ok(Next::Forward(judging)) => match judging.settle().await {
-                Ok(permitted) => self.forward(permitted).await,
+                Ok(permitted) => self.forward(permitted, &exchange).await,
                 Err(denial) => Ok(refuse::denied(denial)),
             },
             Ok(Next::WebSocket(judging, handshake)) => match judging.settle().await {
-                Ok(permitted) => self.open(permitted, &handshake).await,
+                Ok(permitted) => self.open(permitted, &handshake, &exchange).await,
                 Err(denial) => Ok(refuse::denied(denial)),
             },
             Ok(Next::Tunnel) => Ok(Response::new(Content::empty())),
@@ -189,6 +213,7 @@ impl Session {
         };
         let mut response = answered.unwrap_or_else(|failure| {
             tracing::debug!(error = %failure, "a permitted request failed");
+            failure.tell(&exchange);
             refuse::failed(&failure)
         });
         if self.version.get() == Version::HTTP_10 && !response.body().is_sized() {
@@ -201,24 +226,32 @@ impl Session {
             // end has come, and it is not served.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|content| Answer::new(content, &self.watch, &self.interim))
+        exchange.answered(response.status().as_u16());
+        // A WebSocket's goes on behind its answer.
+        let is_whole = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+        let exchange = if is_whole { exchange } else { Exchange::none() };
+        response
+            .map(|content| Answer::new(Metered::new(content, exchange), &self.watch, &self.interim))
     }
 
     async fn forward(
         &self,
         permitted: Permitted<Request<Arriving>>,
+        exchange: &Exchange,
     ) -> Result<Response<Content>, Failure> {
         let hop = Hop::Http1(&self.interim, &self.watch);
-        forward(&self.worker.client, permitted, hop).await
+        forward(&self.worker.client, permitted, hop, exchange).await
     }
 
     async fn open(
         &self,
         permitted: Permitted<Request<Arriving>>,
         handshake: &Handshake,
+        exchange: &Exchange,
     ) -> Result<Response<Content>, Failure> {
-        let (response, agreed) =
-            websocket::open(&self.worker.client, permitted, handshake, &self.watch).await?;
+        let (client, watch) = (&self.worker.client, &self.watch);
+        let opened = websocket::open(client, permitted, handshake, watch, exchange);
+        let (response, agreed) = opened.await?;
         self.turn.replace(agreed.map(Turn::WebSocket));
         Ok(response)
     }
@@ -231,12 +264,21 @@ impl Session {
     fn broken(&self, error: &hyper::Error, unread: &[u8]) {
         tracing::debug!(%error, "a connection of the jail ended");
         if ech::is_insisted_on(error) {
-            self.worker.ech.refused();
-            return self.worker.recorder.refused_flow("TLS", &self.destination.authority);
+            return unjudged::hidden(&self.worker, &self.destination);
         }
         let is_head = error.is_incomplete_message() || !self.watch.is_amid_body();
         if error.is_parse() || (is_head && begins_a_request(unread)) {
-            self.record_refusal();
+            return unjudged::unreadable(&self.worker, &self.destination, error);
+        }
+        if !self.is_asked.get() {
+            unjudged::broken_off(&self.worker, &self.destination, error);
+        }
+    }
+
+    /// The connection ended in order.
+    fn ended(&self) {
+        if !self.is_asked.get() {
+            unjudged::nothing_asked(&self.worker, &self.destination);
         }
     }
 
@@ -244,18 +286,14 @@ impl Session {
     fn out_of_patience(&self, unread: &[u8]) {
         tracing::debug!("a connection was closed: no request came in time");
         if begins_a_request(unread) {
-            self.record_refusal();
+            return unjudged::unreadable(&self.worker, &self.destination, &unjudged::TOO_SLOW);
         }
+        self.ended();
     }
 
-    fn refused(&self, cause: Incoherent) -> Incoherent {
-        self.record_refusal();
+    fn refused(&self, exchange: &Exchange, parts: &Parts, cause: Incoherent) -> Incoherent {
+        unjudged::incoherent(&self.worker, &self.destination, exchange, &parts.method, &cause);
         cause
-    }
-
-    /// Records what can't be judged as a request.
-    fn record_refusal(&self) {
-        self.worker.recorder.refused_flow("HTTP", &self.destination.authority);
     }
 }
 

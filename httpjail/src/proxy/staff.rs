@@ -17,10 +17,7 @@ use super::{
     slots::Slot,
     worker::{Seed, work},
 };
-use crate::{
-    policy::{Decision, Denial, DenyReason, Pulse},
-    upstream::Route,
-};
+use crate::{policy::Pulse, upstream::Route};
 
 /// How many workers may be replaced in one run. Their threads are never got rid of: they are at
 /// work on something that nothing can interrupt.
@@ -122,8 +119,7 @@ impl<'a> Staff<'a> {
             let Some(facts) = member.pulse.give_up_after(self.config.timeouts.decision) else {
                 continue;
             };
-            let denied = Decision::Deny(Denial::new(DenyReason::RuleFailed));
-            self.config.recorder.request(&facts, &denied);
+            self.config.recorder.given_up(&facts);
             tracing::warn!("request denied: the rule hangs; its thread is replaced");
             member.load.cut();
             if self.replaced == MOST_REPLACED {

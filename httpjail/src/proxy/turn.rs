@@ -5,12 +5,14 @@ use std::{pin::Pin, rc::Rc};
 use super::{
     buffers::Buffers,
     connection::{Destination, dispatch},
-    relay::{Relayed, relay},
+    opaque::{BROKEN, OVER_LIMIT},
+    relay::{End, Relayed, relay},
     stream::{Boxed, Stream},
+    unjudged,
     websocket::Agreed,
     worker::Worker,
 };
-use crate::policy::Authority;
+use crate::{policy::Authority, record::Fault};
 
 /// What the last answer on a connection has agreed to.
 pub(super) enum Turn {
@@ -44,18 +46,25 @@ impl Turn {
         match self {
             Self::Connect(target) => {
                 let inside = destination.connected_to(target, &*worker.names);
-                worker.recorder.refused_flow("TCP", &inside.authority);
+                unjudged::nothing_asked(worker, &inside);
             }
-            // It was recorded when it was judged.
+            // It is recorded as what it was judged as.
             Self::WebSocket(_) => {}
         }
     }
 }
 
 async fn join<S: Stream>(mut agreed: Agreed, mut stream: S, buffers: Rc<Buffers>) {
-    let relayed = relay(&mut stream, &mut agreed.origin, agreed.left, &buffers).await;
+    let exchange = &agreed.exchange;
+    let relayed = relay(&mut stream, &mut agreed.origin, agreed.left, &buffers, exchange).await;
     let Relayed { sent, received, end } = relayed;
     tracing::debug!(sent, received, ?end, "a WebSocket ended");
+    match end {
+        // A WebSocket says by itself when it is over, and many servers leave it at that.
+        End::Orderly | End::Unannounced(_) => exchange.complete(),
+        End::Broken(fault) => exchange.blame(fault, || BROKEN.to_owned()),
+        End::OverLimit => exchange.blame(Fault::Jailed, || OVER_LIMIT.to_owned()),
+    }
     drop(agreed);
     super::serve::linger(&mut stream).await;
 }

@@ -27,8 +27,9 @@ use super::{
 };
 use crate::{
     policy::Permitted,
+    record::Exchange,
     streams::Arriving,
-    upstream::{Client, Speaks, Switch, UpstreamError},
+    upstream::{Client, Dial, Speaks, Switch, UpstreamError},
 };
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -48,6 +49,8 @@ pub(super) struct Agreed {
     pub(super) origin: Boxed,
     /// How many bytes may still go to the origin.
     pub(super) left: Option<u64>,
+    /// Whose record is written when it ends.
+    pub(super) exchange: Exchange,
 }
 
 impl Handshake {
@@ -128,13 +131,20 @@ pub(super) async fn open(
     permitted: Permitted<Request<Arriving>>,
     handshake: &Handshake,
     watch: &Rc<Watch>,
+    exchange: &Exchange,
 ) -> Result<(Response<Content>, Option<Agreed>), Failure> {
     let Prepared { origin, speaks, request, left } =
         prepare(permitted, |headers| handshake.ask(headers))?;
     let host = origin.authority.host().clone();
     let (parts, body) = request.into_parts();
-    let body = Outgoing::new(body, left, Some(watch));
-    match client.switch(origin, Request::from_parts(parts, body), speaks, &()).await? {
+    let body = Outgoing::new(body, left, Some(watch), exchange);
+    let dial = Dial::default();
+    let request = Request::from_parts(parts, body);
+    let answer = client.switch(origin, request, speaks, (&(), &dial)).await;
+    exchange.connected(dial.took());
+    let answer = answer?;
+    exchange.first_byte();
+    match answer {
         // By HTTP/2 it would be an agreement.
         Switch::Declined(response, _)
             if speaks == Speaks::Http2 && response.status().is_success() =>
@@ -142,7 +152,8 @@ pub(super) async fn open(
             Err(UpstreamError::Declined(host).into())
         }
         Switch::Declined(response, lease) => {
-            let mut response = response.map(|body| Content::Relayed(Relay::new(body, lease)));
+            let mut response =
+                response.map(|body| Content::Relayed(Relay::new(body, lease, exchange)));
             *response.version_mut() = Version::HTTP_11;
             headers::prepare_response(response.headers_mut());
             Ok((response, None))
@@ -151,7 +162,9 @@ pub(super) async fn open(
             Err(UpstreamError::Switched(host).into())
         }
         Switch::Http1(response, origin) | Switch::Http2(response, origin) => {
-            Ok((handshake.agreement(response), Some(Agreed { origin, left })))
+            exchange.speaks("websocket");
+            let agreed = Agreed { origin, left, exchange: exchange.clone() };
+            Ok((handshake.agreement(response), Some(agreed)))
         }
     }
 }

@@ -23,10 +23,11 @@ use super::{
     connection, ech,
     listener::Downstream,
     patience::Patience,
+    programs::Programs,
     serve,
 };
 use crate::{
-    policy::{Engines, Gate, Openings, Pulse},
+    policy::{Engines, Gate, Openings, ProcessInspector, Pulse},
     record::Recorder,
     tls::{Authority, Leaves},
     upstream::{Client, Route},
@@ -40,6 +41,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     pub(super) gate: Gate,
     pub(super) recorder: Recorder,
+    pub(super) programs: Programs,
     pub(super) client: Client,
     pub(super) route: Arc<Route>,
     pub(super) openings: Openings,
@@ -58,6 +60,7 @@ pub(super) struct Worker {
 pub(super) struct Seed {
     engines: Engines,
     recorder: Recorder,
+    inspector: Arc<dyn ProcessInspector>,
     route: Arc<Route>,
     openings: Openings,
     authority: Arc<Authority>,
@@ -73,7 +76,8 @@ impl Seed {
     pub(super) fn new(config: &ProxyConfig, route: &Arc<Route>, pulse: Arc<Pulse>) -> Self {
         Self {
             engines: config.engines.clone(),
-            recorder: config.recorder.clone(),
+            recorder: config.recorder.for_worker(),
+            inspector: Arc::clone(&config.inspector),
             route: Arc::clone(route),
             openings: config.openings.clone(),
             authority: Arc::clone(&config.authority),
@@ -90,6 +94,7 @@ impl Seed {
         Worker {
             gate: Gate::new(&self.engines, self.recorder.clone(), self.pulse),
             recorder: self.recorder,
+            programs: Programs::new(self.inspector),
             client: Client::new(Arc::clone(&self.route)),
             route: self.route,
             openings: self.openings,

@@ -1,4 +1,4 @@
-//! The request log as a file: opened once, before anything runs.
+//! A log as a file: opened once, before anything runs.
 
 use std::{
     fs::File,
@@ -12,42 +12,42 @@ use rustix::{
     io::Errno,
 };
 
-/// A request log that was opened for appending. It stays valid over a fork.
+/// A log that was opened for appending. It stays valid over a fork.
 #[derive(Debug)]
 pub struct LogFile {
     file: File,
     created: bool,
 }
 
-/// Why a request log can't be used; completes "failed to ...".
+/// Why a file can't be a log; completes "failed to ...".
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The path is a symbolic link, which someone else may have put there.
-    #[error("open the request log `{}`: it's a symbolic link", path.display())]
+    #[error("write to `{}`: it's a symbolic link", path.display())]
     Link {
         /// As given.
         path: PathBuf,
     },
     /// The file has other names, so appending to it would change them too.
-    #[error("open the request log `{}`: it has hard links", path.display())]
+    #[error("write to `{}`: it has hard links", path.display())]
     HardLinks {
         /// As given.
         path: PathBuf,
     },
     /// A pipe that nobody reads yet.
-    #[error("open the request log `{}`: it's a pipe that nobody reads", path.display())]
+    #[error("write to `{}`: it's a pipe that nobody reads", path.display())]
     NoReader {
         /// As given.
         path: PathBuf,
     },
     /// A folder, a socket or a disk.
-    #[error("open the request log `{}`: it's neither a file, a pipe nor a terminal", path.display())]
+    #[error("write to `{}`: it's neither a file, a pipe nor a terminal", path.display())]
     Kind {
         /// As given.
         path: PathBuf,
     },
     /// The system refused.
-    #[error("open the request log `{}`", path.display())]
+    #[error("write to `{}`", path.display())]
     Open {
         /// As given.
         path: PathBuf,
@@ -115,7 +115,8 @@ impl LogFile {
         std::os::fd::AsFd::as_fd(&self.file)
     }
 
-    pub(super) fn into_file(self) -> File {
+    /// The open file itself.
+    pub(crate) fn into_file(self) -> File {
         self.file
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! What the jail sent can't start a second line or steer a terminal: every byte outside
 //! `0x20..=0x7e` is written as `%XX`. A space would end a field and is written `%20`. The `%` of
-//! the request stays as it is, so a URL that needed nothing reads as it was sent.
+//! the request stays as it is, so a URL that needed nothing reads as it was sent, but for its query:
+//! that is `?<redacted>` unless the user wants it.
 
 use std::fmt::Write;
 
+use super::ledger::{REDACTED, Urls};
 use crate::policy::{Authority, RequestFacts};
 
 /// The most bytes of one field as sent; what is longer is cut, and the cut is marked.
@@ -30,13 +32,17 @@ impl Verdict {
 }
 
 /// What follows the time in the line of a judged request.
-pub(super) fn request(verdict: Verdict, facts: &RequestFacts) -> String {
-    let url = facts.url();
-    let mut line = String::with_capacity(facts.method.len() + url.len() + 8);
+pub(super) fn request(verdict: Verdict, facts: &RequestFacts, urls: Urls) -> String {
+    let is_redacted = urls == Urls::Redacted && facts.query.is_some();
+    let url = if is_redacted { facts.url_without_query() } else { facts.url() };
+    let mut line = String::with_capacity(facts.method.len() + url.len() + 24);
     line.push(' ');
     line.push(verdict.sign());
     field(&mut line, &facts.method);
     field(&mut line, &url);
+    if is_redacted {
+        line.push_str(REDACTED);
+    }
     line.push('\n');
     line
 }
@@ -99,8 +105,22 @@ mod tests {
     #[test]
     fn writes_sign_method_and_url() {
         let get = facts("GET", "/x");
-        assert_eq!(request(Verdict::Allowed, &get), " + GET https://a.test/x\n");
-        assert_eq!(request(Verdict::Denied, &get), " - GET https://a.test/x\n");
+        assert_eq!(request(Verdict::Allowed, &get, Urls::Full), " + GET https://a.test/x\n");
+        assert_eq!(request(Verdict::Denied, &get, Urls::Full), " - GET https://a.test/x\n");
+    }
+
+    #[test]
+    fn leaves_the_query_out_unless_it_is_wanted() {
+        for (query, redacted, full) in [
+            ("token=secret", "?<redacted>", "?token=secret"),
+            ("", "?<redacted>", "?"),
+            ("<redacted>", "?<redacted>", "?%3Credacted%3E"),
+        ] {
+            let get = RequestFacts { query: Some(query.to_owned()), ..facts("GET", "/x") };
+            let line = |urls| request(Verdict::Allowed, &get, urls);
+            assert_eq!(line(Urls::Redacted), format!(" + GET https://a.test/x{redacted}\n"));
+            assert_eq!(line(Urls::Full), format!(" + GET https://a.test/x{full}\n"));
+        }
     }
 
     #[test]
@@ -113,7 +133,7 @@ mod tests {
 
     #[test]
     fn escapes_what_could_forge_a_line_or_steer_a_terminal() {
-        let line = |path| request(Verdict::Denied, &facts("GET", path));
+        let line = |path| request(Verdict::Denied, &facts("GET", path), Urls::Redacted);
         assert_eq!(line("/\n2026 + GET b"), " - GET https://a.test/%0A2026%20+%20GET%20b\n");
         assert_eq!(line("/\x1b[2J\x7f\0"), " - GET https://a.test/%1B[2J%7F%00\n");
         assert_eq!(line("/\u{202e}é"), " - GET https://a.test/%E2%80%AE%C3%A9\n");
@@ -124,18 +144,21 @@ mod tests {
     fn cuts_long_fields_and_says_so() {
         let url = |path_len: usize| {
             let path = format!("/{}", "a".repeat(path_len));
-            request(Verdict::Denied, &facts("GET", &path))
+            request(Verdict::Denied, &facts("GET", &path), Urls::Redacted)
         };
         let prefix = "https://a.test/".len();
         assert!(url(MAX_FIELD_BYTES - prefix).ends_with("a\n"));
         assert!(url(MAX_FIELD_BYTES - prefix + 1).ends_with("a<cut>\n"));
-        assert!(request(Verdict::Denied, &facts(&"M".repeat(9000), "/")).contains("M<cut> https"));
+        assert!(
+            request(Verdict::Denied, &facts(&"M".repeat(9000), "/"), Urls::Redacted)
+                .contains("M<cut> https")
+        );
     }
 
     proptest! {
         #[test]
         fn is_one_printable_line_of_three_fields(method in "(?s).{0,32}", path in "(?s).{0,32}") {
-            let line = request(Verdict::Denied, &facts(&method, &path));
+            let line = request(Verdict::Denied, &facts(&method, &path), Urls::Redacted);
             let body = line.strip_suffix('\n').unwrap();
             prop_assert!(body.bytes().all(|b| (0x20..=0x7e).contains(&b)));
             prop_assert_eq!(body.split(' ').count(), 4);

@@ -6,13 +6,15 @@ use std::io;
 /// batch starts on a new one.
 pub(super) struct Writer<W> {
     out: W,
+    /// What it is called in a sentence.
+    name: &'static str,
     torn: bool,
     failing: bool,
 }
 
 impl<W: io::Write> Writer<W> {
-    pub(super) fn new(out: W) -> Self {
-        Self { out, torn: false, failing: false }
+    pub(super) fn new(out: W, name: &'static str) -> Self {
+        Self { out, name, torn: false, failing: false }
     }
 
     /// Writes `batch`, whole lines; returns how many of them are lost.
@@ -41,7 +43,7 @@ impl<W: io::Write> Writer<W> {
         let written = batch.len() - rest.len();
         self.torn |= written > 0 && batch.get(written - 1) != Some(&b'\n');
         if !self.failing {
-            tracing::warn!(%error, "the request log can't be written");
+            tracing::warn!(%error, "{} can't be written", self.name);
         }
         self.failing = true;
         rest.iter().map(|&byte| u64::from(byte == b'\n')).sum()
@@ -72,7 +74,7 @@ mod tests {
     }
 
     fn writer(takes: &[Option<usize>]) -> Writer<Scripted> {
-        Writer::new(Scripted { takes: takes.to_vec(), got: Vec::new() })
+        Writer::new(Scripted { takes: takes.to_vec(), got: Vec::new() }, "the request log")
     }
 
     #[test]

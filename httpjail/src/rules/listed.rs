@@ -27,20 +27,32 @@ struct ListedFactory {
 struct ListedEngine {
     lists: Arc<Lists>,
     rule: Box<dyn RuleEngine>,
+    /// Whether a pattern made the last decision.
+    is_listed: bool,
 }
 
 impl EngineFactory for ListedFactory {
     fn engine(&self) -> Box<dyn RuleEngine> {
-        Box::new(ListedEngine { lists: Arc::clone(&self.lists), rule: self.rules.engine() })
+        Box::new(ListedEngine {
+            lists: Arc::clone(&self.lists),
+            rule: self.rules.engine(),
+            is_listed: false,
+        })
     }
 }
 
 impl RuleEngine for ListedEngine {
     fn decide(&mut self, facts: &RequestFacts) -> Decision {
-        match self.lists.find(facts).as_ref().map(Listed::decision) {
+        let listed = self.lists.find(facts).as_ref().map(Listed::decision);
+        self.is_listed = listed.is_some();
+        match listed {
             Some(decision) => decision,
             None => self.lists.or(self.rule.decide(facts)),
         }
+    }
+
+    fn name(&self) -> &'static str {
+        if self.is_listed { "option" } else { self.rule.name() }
     }
 
     fn prepare(&mut self) {
@@ -64,6 +76,10 @@ impl RemoteEngine for ListedRemote {
         }
         let (lists, answer) = (Arc::clone(&self.lists), self.rule.ask(facts));
         Box::pin(async move { lists.or(answer.await) })
+    }
+
+    fn name(&self, facts: &RequestFacts) -> &'static str {
+        if self.lists.find(facts).is_some() { "option" } else { self.rule.name(facts) }
     }
 
     fn may_open_tcp(&self) -> bool {

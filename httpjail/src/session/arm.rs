@@ -40,8 +40,9 @@ use crate::{
         spawn::{self, Child, ENDING, HeldChild, Outer, Privileges, SpawnError, SpawnPlan},
         user::{self, Identity},
     },
-    cli::plan::RunPlan,
+    cli::plan::{RunPlan, Summary},
     proxy,
+    record::{LogFile, Outputs},
     tls::ChildTrust,
     upstream::Options,
 };
@@ -68,6 +69,8 @@ pub(super) struct Planned {
     hierarchy: Hierarchy,
     log: Option<Log>,
     rule: Option<RuleWatch>,
+    records: Option<Log>,
+    step_summary: Option<LogFile>,
 }
 
 impl Planned {
@@ -91,8 +94,14 @@ impl Planned {
         doors::announce(&plan, &sockets, identity.is_none());
         doors::tell_of_low_ports(&plan.published, identity.is_none());
         let upstream = way_out::options(&plan.upstream, identity.as_ref())?;
-        let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
-        let log = log.transpose()?;
+        let open = |path: &Option<PathBuf>| {
+            path.as_deref().map(|path| log::open(path, identity.as_ref())).transpose()
+        };
+        let (log, records) = (open(&plan.request_log)?, open(&plan.record)?);
+        let step_summary = match plan.summary {
+            Summary::Told => log::open_step_summary(identity.as_ref()),
+            Summary::None => None,
+        };
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
         let rule = rule_watch(&plan, identity.as_ref())?;
@@ -108,6 +117,8 @@ impl Planned {
             hierarchy,
             log,
             rule,
+            records,
+            step_summary,
         })
     }
 
@@ -127,7 +138,14 @@ impl Planned {
         let servers = Servers::bind(self.plan.published).map_err(SessionError::Proxy)?;
         let endpoints = servers.endpoints().map_err(SessionError::Proxy)?;
         jail.mark(&servers).map_err(SessionError::Jail)?;
-        let (log, log_owner) = self.log.map_or((None, None), |log| (Some(log.file), log.owner));
+        let [log, records] = [self.log, self.records].map(Log::split);
+        let outputs = Outputs {
+            log: log.0,
+            records: records.0,
+            jail: run_dir.id().to_owned(),
+            urls: self.plan.urls,
+            summary: self.plan.summary == Summary::Told,
+        };
         let (inspect, asks) = Channel::pair().map_err(SessionError::Proxy)?;
         let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
         let cgroups = [jail.dir().path(), self.hierarchy.root()];
@@ -139,8 +157,9 @@ impl Planned {
             servers,
             canary: answers,
             kill_switch: jail.kill_switch()?,
-            log,
             lists: self.plan.lists,
+            outputs,
+            step_summary: self.step_summary,
             rules,
             rule_file: self.plan.rule_file,
             upstream: self.upstream,
@@ -208,7 +227,7 @@ impl Planned {
                 parent,
                 hierarchy: self.hierarchy,
                 signals: self.signals,
-                _log_owner: log_owner,
+                _log_owners: [log.1, records.1],
                 run_dir,
             },
         })
@@ -280,15 +299,15 @@ struct Up {
     parent: Parent,
     hierarchy: Hierarchy,
     signals: Signals,
-    _log_owner: Option<Owner>,
+    _log_owners: [Option<Owner>; 2],
     run_dir: RunDir,
 }
 
 impl Up {
     /// Ends what is left in the jail, lets the proxy write its last records, and removes all.
     fn close(self) -> Result<(), SessionError> {
-        let stop_proxy = || {
-            self.proxy.ask_to_stop();
+        let stop_proxy = |refusals: &[(RefuseReason, u64)]| {
+            self.proxy.ask_to_stop(refusals);
             self.run_dir.clear();
             self.proxy.stop();
             if let Some(rules) = self.rules {

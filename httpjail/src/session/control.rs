@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use httpjail_common::event::RefuseReason;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -19,7 +20,8 @@ const MESSAGE_MAX: usize = 16 * 1024;
 pub(super) const RULE: &[u8] = b"rule";
 /// Most files that come with a message.
 const MAX_FILES: usize = 2;
-/// The supervisor's word that the proxy should end, and the proxy's that it heard it.
+/// The supervisor's word that the proxy should end begins so, and the proxy says it when it has
+/// heard that.
 pub(super) const STOP: &[u8] = b"stop";
 
 /// One end of a connection between the supervisor and a role.
@@ -134,6 +136,37 @@ impl Ready {
     }
 }
 
+/// The supervisor's last word: the proxy should end, and what the kernel side refused is told in the
+/// records.
+///
+/// Behind [`STOP`] a number of eight bytes stands for each reason, in the order of
+/// [`RefuseReason::ALL`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stop {
+    /// How often it refused something for these reasons; none is named that never came up.
+    pub(super) refusals: Vec<(RefuseReason, u64)>,
+}
+
+impl Stop {
+    /// The message as bytes.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let count = |reason| {
+            let found = self.refusals.iter().find(|(known, _)| *known == reason);
+            found.map_or(0, |(_, count)| *count)
+        };
+        let counts = RefuseReason::ALL.into_iter().flat_map(|reason| count(reason).to_be_bytes());
+        STOP.iter().copied().chain(counts).collect()
+    }
+
+    /// Reads the message back. `None`: it is another.
+    pub(super) fn decode(message: &[u8]) -> Option<Self> {
+        let (counts, []) = message.strip_prefix(STOP)?.as_chunks::<8>() else { return None };
+        let counts = counts.iter().map(|count| u64::from_be_bytes(*count));
+        let refusals = RefuseReason::ALL.into_iter().zip(counts);
+        Some(Self { refusals: refusals.filter(|(_, count)| *count > 0).collect() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +182,19 @@ mod tests {
     #[test]
     fn an_empty_report_is_no_report() {
         assert_eq!(Ready::decode(b""), None);
+    }
+
+    #[test]
+    fn the_last_word_tells_what_was_refused() {
+        for refusals in
+            [vec![], vec![(RefuseReason::Protocol, 1), (RefuseReason::SharedPort, u64::MAX)]]
+        {
+            let stop = Stop { refusals };
+            assert_eq!(Stop::decode(&stop.encode()), Some(stop));
+        }
+        for other in [&b""[..], b"sto", b"stop\0"] {
+            assert_eq!(Stop::decode(other), None);
+        }
     }
 
     #[test]

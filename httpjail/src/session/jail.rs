@@ -2,7 +2,10 @@
 
 use std::{fs::File, io, time::Duration};
 
-use httpjail_common::{event::RefuseReason, jail::Published};
+use httpjail_common::{
+    event::{Refusals, RefuseReason},
+    jail::Published,
+};
 
 use super::{SessionError, reap::JAIL_PREFIX, run_dir::RunDir, servers::Servers};
 use crate::backend::linux::{Endpoints, JailId, Maps, cgroup::CgroupDir, parent::Parent};
@@ -96,31 +99,42 @@ impl Jail {
     /// # Errors
     ///
     /// When processes stay (in an uninterruptible call): the error names them. They have no network.
-    pub(super) fn end(mut self, stop_proxy: impl FnOnce()) -> io::Result<()> {
+    pub(super) fn end(mut self, stop_proxy: impl FnOnce(&[(RefuseReason, u64)])) -> io::Result<()> {
         if self.dir.kill().and_then(|()| self.dir.wait_empty(PROMPT)).is_ok() {
-            stop_proxy();
-            return self.take_down();
+            let refusals = self.maps.refusals(self.id).inspect_err(|error| {
+                tracing::warn!(%error, "what the kernel side refused can't be told");
+            });
+            stop_proxy(&self.told(&refusals.unwrap_or_default()));
+            return self.take_down().map(drop);
         }
         let ended = self.take_down();
-        stop_proxy();
-        ended
+        stop_proxy(ended.as_deref().unwrap_or_default());
+        ended.map(drop)
     }
 
-    fn take_down(&mut self) -> io::Result<()> {
+    /// What there is to tell of `refusals`.
+    fn told(&self, refusals: &Refusals) -> Vec<(RefuseReason, u64)> {
+        let count = |reason| {
+            let own = self.overlooked.iter().find(|(own, _)| *own == reason);
+            refusals.of(reason).saturating_sub(own.map_or(0, |(_, count)| *count))
+        };
+        let counts = RefuseReason::ALL.into_iter().map(|reason| (reason, count(reason)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Takes the network away, ends what is left and removes all; what the kernel side refused.
+    fn take_down(&mut self) -> io::Result<Vec<(RefuseReason, u64)>> {
         self.ended = true;
         // The network first: the proxy may be dead already, and its ports anybody's.
         let disarmed = self.maps.disarm(self.id);
         let emptied = self.dir.kill().and_then(|()| self.dir.wait_empty(DEATH));
-        let refusals = disarmed?;
-        for reason in RefuseReason::ALL {
-            let own = self.overlooked.iter().find(|(own, _)| *own == reason);
-            let count = refusals.of(reason).saturating_sub(own.map_or(0, |(_, count)| *count));
-            if count > 0 {
-                tracing::info!(reason = reason.as_str(), count, "the kernel side refused");
-            }
+        let refusals = self.told(&disarmed?);
+        for (reason, count) in &refusals {
+            tracing::info!(reason = reason.as_str(), count, "the kernel side refused");
         }
         emptied?;
-        self.dir.remove()
+        self.dir.remove()?;
+        Ok(refusals)
     }
 }
 

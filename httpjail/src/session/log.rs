@@ -1,4 +1,4 @@
-//! Opening the request log on behalf of the invoking user.
+//! Opening logs on behalf of the invoking user.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use crate::{
     record::{LogError, LogFile},
 };
 
-/// The request log, for the proxy to write.
+/// A log, for the proxy to write.
 pub(super) struct Log {
     /// The open file.
     pub(super) file: LogFile,
@@ -30,10 +30,17 @@ pub(super) struct Owner {
     gid: u32,
 }
 
+impl Log {
+    /// The file and whose it will be, of a log that may be wanted or not.
+    pub(super) fn split(log: Option<Self>) -> (Option<LogFile>, Option<Owner>) {
+        log.map_or((None, None), |log| (Some(log.file), log.owner))
+    }
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
         if let Err(error) = self.file.give_to(self.uid, self.gid) {
-            tracing::warn!(%error, "the request log stays root's");
+            tracing::warn!(%error, "a log stays root's");
         }
     }
 }
@@ -60,6 +67,23 @@ pub(super) fn open(path: &Path, identity: Option<&Identity>) -> Result<Log, Sess
         },
         Err(error) => Err(error.into()),
     }
+}
+
+/// Opens the file behind `GITHUB_STEP_SUMMARY`, the page of a job, as the invoking user would. The
+/// run goes on without: the summary is told on standard error, too.
+pub(super) fn open_step_summary(identity: Option<&Identity>) -> Option<LogFile> {
+    let path = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty())?;
+    let opened = as_user(identity, || LogFile::open(Path::new(&path)));
+    let opened = opened.inspect_err(|error| {
+        tracing::warn!(%error, "the job's page gets no summary ($GITHUB_STEP_SUMMARY)");
+    });
+    let file = opened.ok()?;
+    if let Some(identity) = identity
+        && let Err(error) = file.give_to(identity.uid(), identity.gid())
+    {
+        tracing::warn!(%error, "the file of the job's page stays root's");
+    }
+    Some(file)
 }
 
 /// Keeps a new log from its user until the run is over.

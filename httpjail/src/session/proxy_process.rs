@@ -7,13 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use httpjail_common::event::RefuseReason;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, WaitId, WaitIdOptions, waitid},
 };
 
 use super::{
-    control::{Channel, RULE, Ready, STOP},
+    control::{Channel, RULE, Ready, Stop},
     proxy_role::ProxyRole,
 };
 use crate::backend::linux::role::{self, Role, RolePlan, RoleUser};
@@ -90,10 +91,11 @@ impl Proxy {
         matches!(wait_for(self.role.pidfd.as_fd(), HEARING), Ok(true))
     }
 
-    /// Tells it to write its last records and to end.
-    pub(super) fn ask_to_stop(&self) {
+    /// Tells it to write its last records and to end; so often the kernel side refused what.
+    pub(super) fn ask_to_stop(&self, refusals: &[(RefuseReason, u64)]) {
+        let stop = Stop { refusals: refusals.to_vec() };
         // It may be dead already; then there is nothing to wait for.
-        let _ = self.control.send(STOP);
+        let _ = self.control.send(&stop.encode());
     }
 
     /// Waits until it has done so, and reaps it. One that doesn't is killed.

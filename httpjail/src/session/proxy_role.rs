@@ -10,22 +10,22 @@ use std::{
     os::fd::{AsFd, AsRawFd, RawFd},
     path::PathBuf,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
     time::Duration,
 };
 
 use super::{
-    control::{Channel, RULE, Ready, STOP},
+    control::{Channel, RULE, Ready, STOP, Stop},
     inspect::RemoteInspector,
     servers::Servers,
 };
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
-    policy::{Lists, Openings, Process, RunFacts},
+    policy::{Lists, Openings, Process, ProcessInspector, RunFacts},
     proxy::{self, Aim, Flow, FlowTable},
-    record::{LogFile, Recorder, RecorderHandle},
+    record::{Ended, LogFile, Outputs, Recorder, Summary},
     rules::{Reload, Rules, listed},
     tls, upstream,
 };
@@ -49,8 +49,10 @@ pub(super) struct ProxyRole {
     pub(super) canary: proxy::Canary,
     /// The jail's `cgroup.kill`, to end the jail when the supervisor is dead.
     pub(super) kill_switch: File,
-    /// The request log.
-    pub(super) log: Option<LogFile>,
+    /// Where its records go.
+    pub(super) outputs: Outputs,
+    /// The page of the job that this run is a part of.
+    pub(super) step_summary: Option<LogFile>,
     /// What decides before the rules are asked.
     pub(super) lists: Lists,
     /// The checked rules.
@@ -80,7 +82,8 @@ impl ProxyRole {
         if let Rules::Linked(link) = &self.rules {
             fds.push(link.stream().as_raw_fd());
         }
-        fds.extend(self.log.as_ref().map(|log| log.as_fd().as_raw_fd()));
+        let logs = [&self.outputs.log, &self.outputs.records, &self.step_summary];
+        fds.extend(logs.into_iter().flatten().map(|log| log.as_fd().as_raw_fd()));
         fds
     }
 
@@ -103,18 +106,17 @@ impl ProxyRole {
         let extent = confine(&named_certificates())?;
         tracing::debug!(?extent, "the proxy is confined");
         self.control.send(Ready { ca_pem: authority.certificate_pem() }.encode())?;
-        let (recorder, log) = match self.log {
-            Some(log) => Recorder::to_log(log).map(|(recorder, log)| (recorder, Some(log)))?,
-            None => (Recorder::none(), None),
-        };
-        let names = Arc::new(dns::Names::new());
+        let (recorder, records) = Recorder::start(self.outputs)?;
+        let names = Arc::new(dns::Names::recorded(recorder.clone()));
         let stub = dns::Stub::new(Arc::clone(&names));
         let (stopped, stop) = io::pipe()?;
         let rule = self.rules.javascript().zip(self.rule_file);
         let reload = rule.map(|(rule, file)| Reload::new(rule, file));
-        watch(self.control, self.kill_switch, stop, reload)?;
+        let refusals = Arc::default();
+        watch(self.control, self.kill_switch, stop, (reload, Arc::clone(&refusals)))?;
         serve_dns(stub.clone(), self.servers.dns)?;
         let processes = Arc::new(RemoteInspector::new(self.inspect)?);
+        let inspector = Arc::clone(&processes) as Arc<dyn ProcessInspector>;
         let run = RunFacts { jail: Some(self.run_id), processes };
         let config = proxy::ProxyConfig {
             listeners: self.servers.proxy,
@@ -125,6 +127,7 @@ impl ProxyRole {
             authority: Arc::new(authority),
             engines: listed(self.lists, self.rules.into_engines(run)?),
             recorder,
+            inspector,
             upstream: self.upstream,
             openings: self.openings,
             workers: self.workers,
@@ -132,13 +135,30 @@ impl ProxyRole {
             drain: Duration::ZERO,
         };
         let served = proxy::run(config, stopped);
-        let lost = log.map_or(0, RecorderHandle::finish);
+        let refusals: Vec<_> = refusals.get().into_iter().flatten().copied().collect();
+        let Ended { lost, summary } = records.finish_with(&refusals);
         if lost > 0 {
             tracing::error!(lost, "records could not be written");
+        }
+        if let Some(summary) = summary {
+            tell(&summary, self.step_summary);
         }
         Ok(served?)
     }
 }
+
+/// Tells what the run came to; who doesn't take it goes without.
+pub(super) fn tell(summary: &Summary, page: Option<LogFile>) {
+    let told = io::stderr().write_all(summary.text().to_string().as_bytes());
+    let page = page.map(LogFile::into_file);
+    let shown = page.map(|mut page| page.write_all(summary.markdown().to_string().as_bytes()));
+    for error in [Some(told), shown].into_iter().flatten().filter_map(Result::err) {
+        tracing::warn!(%error, "the summary can't be written");
+    }
+}
+
+/// What the kernel side refused, once the supervisor has told.
+type Told = Arc<OnceLock<Vec<(&'static str, u64)>>>;
 
 /// Waits for the supervisor's word on a thread of its own, and reads the rule anew when told to. If
 /// the supervisor dies, the jail is ended, and this process with it (P3).
@@ -146,7 +166,7 @@ fn watch(
     control: Channel,
     mut kill_switch: File,
     stop: io::PipeWriter,
-    mut reload: Option<Reload>,
+    (mut reload, refusals): (Option<Reload>, Told),
 ) -> io::Result<()> {
     let wait = move || loop {
         match control.receive_files() {
@@ -155,7 +175,10 @@ fn watch(
                     reload.read(file.into());
                 }
             }
-            Ok((word, _)) if word == STOP => {
+            Ok((word, _)) if word.starts_with(STOP) => {
+                let word = Stop::decode(&word).unwrap_or(Stop { refusals: Vec::new() });
+                let told = word.refusals.iter().map(|(reason, count)| (reason.as_str(), *count));
+                refusals.get_or_init(|| told.collect());
                 // A supervisor that is gone by now waits for nothing.
                 let _ = control.send(STOP);
                 return drop(stop);

@@ -8,7 +8,7 @@ use http_body::Body;
 use tokio::{task::spawn_local, time::interval};
 
 use super::{
-    Lease, OnInterim, Origin, Route, UpstreamError, ViaError,
+    Dial, Lease, OnInterim, Origin, Route, UpstreamError, ViaError,
     dial::Connection,
     http1::{self, ExchangeError, Failed},
     http2::{self, Sessions, Sharing, Unanswered},
@@ -40,6 +40,9 @@ pub(crate) enum Speaks {
 pub(crate) trait Outgoing: Body<Data = Bytes, Error = BodyError> + Unpin + 'static {}
 
 impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Outgoing for B {}
+
+/// Who is told of what comes before the answer, and of how long a new connection took.
+pub(crate) type Told<'a> = (&'a dyn OnInterim, &'a Dial);
 
 /// What there is to send a request over.
 pub(super) enum Reached {
@@ -88,11 +91,11 @@ impl Client {
         request: Request<B>,
         copy: impl Fn(&Request<B>) -> Option<Request<B>>,
         speaks: Speaks,
-        interim: &dyn OnInterim,
+        told: Told<'_>,
     ) -> Result<Answered, UpstreamError> {
         match speaks {
-            Speaks::Http1 => self.send_by_http1(origin, request, copy, interim).await,
-            Speaks::Http2 => self.send_by_http2(origin, request, copy, interim).await,
+            Speaks::Http1 => self.send_by_http1(origin, request, copy, told).await,
+            Speaks::Http2 => self.send_by_http2(origin, request, copy, told).await,
         }
     }
 
@@ -101,13 +104,13 @@ impl Client {
         origin: Origin,
         mut request: Request<B>,
         copy: impl Fn(&Request<B>) -> Option<Request<B>>,
-        interim: &dyn OnInterim,
+        told: Told<'_>,
     ) -> Result<Answered, UpstreamError> {
         if let Some(proxy) = self.route.forwarder(&origin) {
             proxy.address(&mut request, &origin);
         }
         while let Some(connection) = self.pool.take(&origin) {
-            request = match http1::exchange(connection, request, interim).await {
+            request = match http1::exchange(connection, request, told.0).await {
                 Ok(response) => return self.answered(origin, response),
                 Err(Failed { error, request }) => match request.as_ref().and_then(&copy) {
                     Some(again) => again,
@@ -116,13 +119,13 @@ impl Client {
             };
         }
         if self.sessions.is_needed(&origin) {
-            return Box::pin(self.send_by_http2(origin, request, copy, interim)).await;
+            return Box::pin(self.send_by_http2(origin, request, copy, told)).await;
         }
-        match self.connect(&origin).await {
-            Ok(connection) => self.send_first(origin, connection, request, interim).await,
+        match told.1.time(self.connect(&origin)).await {
+            Ok(connection) => self.send_first(origin, connection, request, told.0).await,
             Err(error) if error.is_about_the_offer() => {
                 self.sessions.of(&origin).has_insisted();
-                Box::pin(self.send_by_http2(origin, request, copy, interim)).await
+                Box::pin(self.send_by_http2(origin, request, copy, told)).await
             }
             Err(error) => Err(error),
         }
@@ -182,22 +185,22 @@ impl Client {
         origin: Origin,
         mut request: Request<B>,
         copy: impl Fn(&Request<B>) -> Option<Request<B>>,
-        interim: &dyn OnInterim,
+        told: Told<'_>,
     ) -> Result<Answered, UpstreamError> {
         let sharing = self.sessions.of(&origin);
         let mut failure = UpstreamError::Unprocessed(origin.authority.host().clone());
         for _ in 0..ATTEMPTS {
-            let connection = match self.reach(&origin, &sharing).await? {
+            let connection = match self.reach(&origin, &sharing, told.1).await? {
                 Reached::Http2(connection) => connection,
                 Reached::Http1(connection) => {
-                    return self.send_first(origin, connection, request, interim).await;
+                    return self.send_first(origin, connection, request, told.0).await;
                 }
                 Reached::Http1Speaker => {
-                    return Box::pin(self.send_by_http1(origin, request, copy, interim)).await;
+                    return Box::pin(self.send_by_http1(origin, request, copy, told)).await;
                 }
             };
             let again = copy(&request);
-            request = match connection.send(request, origin.scheme, interim).await {
+            request = match connection.send(request, origin.scheme, told.0).await {
                 Ok((response, place)) => return Ok((response, Lease::Http2(place))),
                 Err(Unanswered::Unsent(request)) => request,
                 Err(Unanswered::Failed(error)) => {
@@ -221,6 +224,7 @@ impl Client {
         &self,
         origin: &Origin,
         sharing: &Sharing,
+        dial: &Dial,
     ) -> Result<Reached, UpstreamError> {
         let known = || match sharing.with_room() {
             Some(connection) => Some(Reached::Http2(connection)),
@@ -236,7 +240,7 @@ impl Client {
         }
         // Whoever has waited for a dial that failed dials at once and alone.
         let turn = (sharing.failures() == failures).then_some(turn);
-        let reached = self.dial_http2(origin, sharing).await;
+        let reached = dial.time(self.dial_http2(origin, sharing)).await;
         if reached.is_err() {
             sharing.has_failed();
         }

@@ -140,6 +140,27 @@ impl UpstreamError {
         if cause == Some(&wanted) { Self::WantsCertificate(host.clone()) } else { self }
     }
 
+    /// Whether it is httpjail that keeps the request from its origin, or lacks what it needs.
+    pub(crate) fn is_our_own(&self) -> bool {
+        match self {
+            Self::Private { .. } | Self::Unusable { .. } | Self::Loop(_) | Self::Trust(_) => true,
+            Self::Resolve { .. }
+            | Self::ResolveTimeout(_)
+            | Self::NoAddress(_)
+            | Self::Connect { .. }
+            | Self::ConnectTimeout(_)
+            | Self::Via(_)
+            | Self::Tls { .. }
+            | Self::WantsCertificate(_)
+            | Self::TlsTimeout(_)
+            | Self::Http { .. }
+            | Self::Http2 { .. }
+            | Self::Unprocessed(_)
+            | Self::Declined(_)
+            | Self::Switched(_) => false,
+        }
+    }
+
     /// The error and its causes in one line, without repetition.
     pub(crate) fn in_one_line(&self) -> String {
         let mut line = self.to_string();

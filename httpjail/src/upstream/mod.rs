@@ -3,6 +3,7 @@
 mod apart;
 mod client;
 mod dial;
+mod dialled;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
@@ -24,6 +25,7 @@ mod tests;
 
 pub(crate) use client::{Client, Speaks};
 pub(crate) use dial::Route;
+pub(crate) use dialled::Dial;
 pub use error::UpstreamError;
 pub use http1::{ExchangeError, HeadError};
 pub use identities::{ClientIdentity, IdentityError};

@@ -5,8 +5,8 @@ use h2::{RecvStream, SendStream, ext::Protocol};
 use http::{Request, Response, StatusCode, header, request::Parts};
 
 use super::{
-    Client, Lease, OnInterim, Origin, Speaks, UpstreamError,
-    client::{ATTEMPTS, Outgoing, Reached, failed, failed_by_http2},
+    Client, Dial, Lease, OnInterim, Origin, Speaks, UpstreamError,
+    client::{ATTEMPTS, Outgoing, Reached, Told, failed, failed_by_http2},
     dial::Connection,
     http1::{Failed, exchange},
     http2,
@@ -44,24 +44,24 @@ impl Client {
         origin: Origin,
         request: Request<B>,
         speaks: Speaks,
-        interim: &dyn OnInterim,
+        (interim, dial): Told<'_>,
     ) -> Result<Switch, UpstreamError> {
         let connection = match speaks {
             Speaks::Http1 => None,
-            Speaks::Http2 => match Box::pin(self.switch_by_http2(&origin, &request)).await? {
+            Speaks::Http2 => match Box::pin(self.switch_by_http2(&origin, &request, dial)).await? {
                 Way::Asked(switch) => return Ok(switch),
                 Way::Http1(connection) => connection,
             },
         };
         let connected = match connection {
             Some(connection) => Ok(connection),
-            None => self.dial_switchable(&origin).await,
+            None => dial.time(self.dial_switchable(&origin)).await,
         };
         match connected {
             Ok(connection) => self.switch_by_http1(origin, request, connection, interim).await,
             Err(error) if speaks == Speaks::Http1 && error.is_about_the_offer() => {
                 self.sessions().of(&origin).has_insisted();
-                match Box::pin(self.switch_by_http2(&origin, &request)).await? {
+                match Box::pin(self.switch_by_http2(&origin, &request, dial)).await? {
                     Way::Asked(switch) => Ok(switch),
                     Way::Http1(_) => Err(error),
                 }
@@ -97,11 +97,12 @@ impl Client {
         &self,
         origin: &Origin,
         request: &Request<B>,
+        dial: &Dial,
     ) -> Result<Way, UpstreamError> {
         let sharing = self.sessions().of(origin);
         let mut failure = None;
         for _ in 0..ATTEMPTS {
-            let connection = match self.reach(origin, &sharing).await? {
+            let connection = match self.reach(origin, &sharing, dial).await? {
                 Reached::Http2(connection) => connection,
                 Reached::Http1(connection) => return Ok(Way::Http1(Some(connection))),
                 Reached::Http1Speaker => return Ok(Way::Http1(None)),

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use super::{
     lab::{A_TEST, Lab, Setup},
     origin::{Origin, echo},
@@ -59,7 +61,11 @@ fn a_rule_that_hangs_denies_and_others_are_served() {
     }
     HANG.end();
     assert_eq!(lab.connect((A_TEST, origin.port())).get("a.test", "/").status, 200);
-    drop(lab);
+    let hung = |record: &Value| record["path"] == "/hang";
+    let hung: Vec<_> = lab.full_records().into_iter().filter(hung).collect();
+    assert_eq!(hung.len(), 1, "{hung:#?}");
+    assert_eq!(hung[0]["error"]["fault"], "httpjail");
+    assert_eq!(hung[0]["rule"]["reason"], "rule-failed");
     assert!(!origin.requests().iter().any(|request| request.contains("/hang")));
 }
 

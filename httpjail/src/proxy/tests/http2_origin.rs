@@ -221,6 +221,13 @@ async fn answer(
             while body.data().await.is_some() {}
             stream.send_reset(Reason::ENHANCE_YOUR_CALM);
         }
+        "/sized" => {
+            let response = Response::builder().header("content-length", 4).body(()).unwrap();
+            let mut stream = respond.send_response(response, false).unwrap();
+            stream.send_data(Bytes::from_static(b"full"), false).unwrap();
+            // The end of the stream takes its time.
+            poll_fn(|cx| stream.poll_reset(cx)).await.unwrap();
+        }
         "/endless" => {
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
             loop {

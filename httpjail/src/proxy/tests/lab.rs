@@ -13,6 +13,7 @@ use std::{
 };
 
 use rustls_pki_types::CertificateDer;
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -21,13 +22,13 @@ use super::wire::Client;
 use crate::{
     policy::{
         Decision, Denial, DenyReason, EngineFactory, Engines, Host, Limits, Opaque, Openings,
-        Process, RemoteEngine, RequestFacts, RuleEngine,
+        Process, ProcessDetails, ProcessInspector, RemoteEngine, RequestFacts, RuleEngine,
     },
     proxy::{
         Aim, Canary, Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts,
         run,
     },
-    record::{LogFile, Recorder, RecorderHandle},
+    record::{LogFile, Outputs, Recorder, RecorderHandle, Urls, check_records},
     tls::Authority,
     upstream::{Options, PrivateAccess},
 };
@@ -117,8 +118,15 @@ impl Lab {
             flows: Mutex::default(),
         });
         let folder = tempfile::tempdir().unwrap();
-        let log = LogFile::open(&folder.path().join("log")).unwrap();
-        let (recorder, log) = Recorder::to_log(log).unwrap();
+        let open = |name| Some(LogFile::open(&folder.path().join(name)).unwrap());
+        let outputs = Outputs {
+            log: open("log"),
+            records: open("records"),
+            jail: "lab".to_owned(),
+            urls: Urls::Full,
+            summary: true,
+        };
+        let (recorder, log) = Recorder::start(outputs).unwrap();
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let names = ["a.test", "b.test"].map(|name| (Host::parse(name).unwrap(), loopback));
         let config = ProxyConfig {
@@ -133,6 +141,7 @@ impl Lab {
                 Engines::Remote,
             ),
             recorder,
+            inspector: Arc::new(NoProgram),
             upstream: Options {
                 resolve: names.into_iter().chain(setup.options.resolve).collect(),
                 extra_ca: setup.extra_ca,
@@ -217,16 +226,46 @@ impl Lab {
         }
     }
 
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    pub(super) fn log(&self) -> String {
+        self.read("log")
     }
 
-    /// Stops the proxy, and gives all records without their times.
+    /// Stops the proxy, and gives all lines of the log without their times.
     pub(super) fn records(mut self) -> Vec<String> {
+        self.stop().0
+    }
+
+    /// Stops the proxy, and gives all records.
+    pub(super) fn full_records(mut self) -> Vec<Value> {
+        self.stop().1
+    }
+
+    /// Whatever a test is about, each line of the log has its record, and the other way round.
+    fn stop(&mut self) -> (Vec<String>, Vec<Value>) {
         drop(self.stop.take());
         self.thread.take().unwrap().join().unwrap().unwrap();
         assert_eq!(self.log.take().unwrap().finish(), 0);
-        self.log().lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+        let log = self.log();
+        let log: Vec<_> =
+            log.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect();
+        let records = check_records(&self.read("records"));
+        let mut rest: Vec<_> = records.iter().collect();
+        for line in &log {
+            let has_line = |record: &&Value| line.starts_with(&log_line(record));
+            let at = rest.iter().rposition(has_line);
+            rest.remove(at.unwrap_or_else(|| panic!("no record of {line}: {records:#?}")));
+        }
+        // Whoever brings no request has asked for nothing.
+        let is_unused = |record: &&Value| {
+            let reason = record["rule"]["reason"].as_str().unwrap();
+            record["kind"] == "tcp" && ["no-request", "tls-handshake"].contains(&reason)
+        };
+        assert!(rest.iter().all(is_unused), "{log:#?}, but {rest:#?}");
+        (log, records)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(name)).unwrap()
     }
 
     /// How many requests had been judged whenever the engine was asked to make itself ready.
@@ -240,8 +279,36 @@ impl Lab {
     }
 }
 
+/// Sign and method of the line that the log has for a record.
+fn log_line(record: &Value) -> String {
+    let text = |name: &str| record[name].as_str().map(str::to_owned);
+    let sign = if record["decision"] == "allow" { '+' } else { '-' };
+    let is_request = record["kind"] == "request";
+    let word = match (record["rule"]["reason"].as_str().unwrap(), is_request) {
+        ("malformed", _) => "HTTP".to_owned(),
+        (_, true) => text("method").unwrap(),
+        (_, false) => text("scheme").unwrap().to_ascii_uppercase(),
+    };
+    format!("{sign} {word} ")
+}
+
+struct NoProgram;
+
+impl ProcessInspector for NoProgram {
+    fn executable(&self, pid: u32) -> io::Result<Option<String>> {
+        Ok(Some(format!("/bin/of-{pid}")))
+    }
+
+    fn details(&self, _pid: u32) -> io::Result<Option<ProcessDetails>> {
+        Ok(None)
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
+        if self.log.is_some() && self.thread.is_some() && !thread::panicking() {
+            self.stop();
+        }
         drop(self.stop.take());
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(thread::panicking() || matches!(ended, None | Some(Ok(Ok(())))));

@@ -24,6 +24,7 @@ mod opaque;
 mod origin;
 mod passthrough;
 mod plain;
+mod records;
 mod refusals;
 mod remote;
 mod smuggling;

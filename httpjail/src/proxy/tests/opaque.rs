@@ -23,7 +23,7 @@ use crate::{
 const GREETING: &str = "220 ready\r\n";
 
 /// A server that says `greeting` first, then answers what it hears until the end in capitals.
-fn greeter(greeting: &'static str) -> SocketAddr {
+pub(super) fn greeter(greeting: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {

@@ -44,6 +44,10 @@ impl RemoteEngine for Elsewhere {
         })
     }
 
+    fn name(&self, _facts: &RequestFacts) -> &'static str {
+        "elsewhere"
+    }
+
     fn may_open_tcp(&self) -> bool {
         true
     }

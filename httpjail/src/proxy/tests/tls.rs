@@ -131,7 +131,7 @@ fn private_origins_are_closed_inside_tls_too() {
     assert_eq!(origin.connections(), 0);
 }
 
-fn first_flight(lab: &Lab) -> Vec<u8> {
+pub(super) fn first_flight(lab: &Lab) -> Vec<u8> {
     let connection: ClientConnection = Hello::to("a.test").connection(&lab.authority);
     let mut hello = Vec::new();
     Connection::from(connection).write_tls(&mut hello).unwrap();
@@ -139,7 +139,7 @@ fn first_flight(lab: &Lab) -> Vec<u8> {
 }
 
 /// The type of the first record that comes.
-fn handshake_record(client: &mut Client) -> u8 {
+pub(super) fn handshake_record(client: &mut Client) -> u8 {
     use std::io::Read;
     let mut record = [0];
     client.stream.read_exact(&mut record).unwrap();

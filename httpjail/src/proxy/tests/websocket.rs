@@ -21,14 +21,14 @@ const AGREE: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Protocol: chat\r\n\r\n";
 
 /// Agrees, and then answers whatever ends in an empty line.
-fn chat(request: &str) -> Option<Vec<u8>> {
+pub(super) fn chat(request: &str) -> Option<Vec<u8>> {
     Some(match request.starts_with("GET ") {
         true => AGREE.into(),
         false => format!("heard {request}").into_bytes(),
     })
 }
 
-fn assert_chats<S: Read + Write>(client: &mut Client<S>) {
+pub(super) fn assert_chats<S: Read + Write>(client: &mut Client<S>) {
     let head = client.send(ASK).until(b"\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     let head = head.to_lowercase();

@@ -122,6 +122,13 @@ impl RemoteEngine for Remote {
         }
     }
 
+    fn name(&self, _facts: &RequestFacts) -> &'static str {
+        match self.kind {
+            Kind::Script => "sh",
+            Kind::Lines => "proc",
+        }
+    }
+
     /// Exit codes say nothing of connections; lines may.
     fn may_open_tcp(&self) -> bool {
         self.kind == Kind::Lines

@@ -47,6 +47,10 @@ impl JsEngine {
 }
 
 impl RuleEngine for JsEngine {
+    fn name(&self) -> &'static str {
+        "js"
+    }
+
     fn prepare(&mut self) {
         let number = self.rule.number();
         if self.number != number {

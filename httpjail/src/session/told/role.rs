@@ -15,13 +15,13 @@ use super::clients::Clients;
 use crate::{
     backend::linux::confine::confine,
     dns,
-    policy::{Lists, Openings, RunFacts},
+    policy::{Lists, NoProcesses, Openings, RunFacts},
     proxy,
-    record::{LogFile, Recorder, RecorderHandle},
+    record::{Ended, LogFile, Outputs, Recorder},
     rules::{Rules, listed},
     session::{
         control::{Channel, Ready, STOP},
-        proxy_role::{named_certificates, raise_descriptor_limit},
+        proxy_role::{named_certificates, raise_descriptor_limit, tell},
     },
     tls, upstream,
 };
@@ -36,8 +36,10 @@ pub(super) struct ToldRole {
     pub(super) clients: Clients,
     /// Signs the leaves; none: one is made for this run.
     pub(super) authority: Option<Arc<tls::Authority>>,
-    /// The request log.
-    pub(super) log: Option<LogFile>,
+    /// Where its records go.
+    pub(super) outputs: Outputs,
+    /// The page of the job that this run is a part of.
+    pub(super) step_summary: Option<LogFile>,
     /// What decides before the rule is asked.
     pub(super) lists: Lists,
     /// The checked rules.
@@ -61,7 +63,8 @@ impl ToldRole {
         if let Rules::Linked(link) = &self.rules {
             fds.push(link.stream().as_raw_fd());
         }
-        fds.extend(self.log.as_ref().map(|log| log.as_fd().as_raw_fd()));
+        let logs = [&self.outputs.log, &self.outputs.records, &self.step_summary];
+        fds.extend(logs.into_iter().flatten().map(|log| log.as_fd().as_raw_fd()));
         fds
     }
 
@@ -85,10 +88,7 @@ impl ToldRole {
         let extent = confine(&named_certificates())?;
         tracing::debug!(?extent, "the proxy is confined");
         self.control.send(Ready { ca_pem: authority.certificate_pem() }.encode())?;
-        let (recorder, log) = match self.log {
-            Some(log) => Recorder::to_log(log).map(|(recorder, log)| (recorder, Some(log)))?,
-            None => (Recorder::none(), None),
-        };
+        let (recorder, records) = Recorder::start(self.outputs)?;
         let (stopped, stop) = io::pipe()?;
         watch(self.control, stop)?;
         let config = proxy::ProxyConfig {
@@ -101,6 +101,7 @@ impl ToldRole {
             // Nobody tells which process has connected.
             engines: listed(self.lists, self.rules.into_engines(RunFacts::default())?),
             recorder,
+            inspector: Arc::new(NoProcesses),
             upstream: self.upstream,
             openings: self.openings,
             workers: self.workers,
@@ -108,9 +109,12 @@ impl ToldRole {
             drain: self.drain,
         };
         let served = proxy::run(config, stopped);
-        let lost = log.map_or(0, RecorderHandle::finish);
+        let Ended { lost, summary } = records.finish_with(&[]);
         if lost > 0 {
             tracing::error!(lost, "records could not be written");
+        }
+        if let Some(summary) = summary {
+            tell(&summary, self.step_summary);
         }
         Ok(served?)
     }
@@ -121,7 +125,7 @@ fn watch(control: Channel, stop: io::PipeWriter) -> io::Result<()> {
     let wait = move || {
         match control.receive() {
             // A supervisor that is gone by now waits for nothing.
-            Ok(word) if word == STOP => drop(control.send(STOP)),
+            Ok(word) if word.starts_with(STOP) => drop(control.send(STOP)),
             Ok(_) | Err(_) => tracing::error!("the supervisor is dead; the proxy ends, too"),
         }
         drop(stop);

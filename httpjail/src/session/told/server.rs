@@ -18,9 +18,10 @@ use rustix::{
 use super::{clients::Clients, hide, role::ToldRole};
 use crate::{
     backend::linux::{role::RoleUser, signals::Signals},
-    cli::plan::{Bind, ServerPlan},
+    cli::plan::{Bind, ServerPlan, Summary},
     policy::Lists,
     proxy,
+    record::{Outputs, Urls},
     rules::{RuleSource, Rules},
     session::{
         SessionError,
@@ -63,7 +64,10 @@ pub fn run_server(plan: ServerPlan) -> Result<Outcome, SessionError> {
     let server = Server {
         listeners,
         authority: Arc::new(authority.into_authority()),
-        log: plan.request_log,
+        request_log: plan.request_log,
+        record: plan.record,
+        urls: plan.urls,
+        summary: plan.summary == Summary::Told,
         lists: plan.lists,
         rules: plan.rules,
         rule_file: plan.rule_file,
@@ -110,7 +114,10 @@ impl AsFd for Serving {
 struct Server {
     listeners: Vec<TcpListener>,
     authority: Arc<tls::Authority>,
-    log: Option<PathBuf>,
+    request_log: Option<PathBuf>,
+    record: Option<PathBuf>,
+    urls: Urls,
+    summary: bool,
     lists: Lists,
     rules: Rules,
     rule_file: Option<PathBuf>,
@@ -125,7 +132,17 @@ struct Server {
 impl Server {
     /// Starts a proxy, which serves when this is over. The process has one thread.
     fn start(&self) -> Result<Serving, SessionError> {
-        let log = self.log.as_deref().map(|path| log::open(path, None)).transpose()?;
+        let open = |path: &Option<PathBuf>| {
+            let opened = path.as_deref().map(|path| log::open(path, None)).transpose();
+            opened.map(|log| log.map(|log| log.file))
+        };
+        let outputs = Outputs {
+            log: open(&self.request_log)?,
+            records: open(&self.record)?,
+            jail: format!("server-{}", std::process::id()),
+            urls: self.urls,
+            summary: self.summary,
+        };
         let listeners = self.listeners.iter().map(TcpListener::try_clone);
         let listeners = listeners.collect::<io::Result<_>>().map_err(SessionError::Proxy)?;
         let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
@@ -135,7 +152,8 @@ impl Server {
             listeners,
             clients: Clients::All,
             authority: Some(Arc::clone(&self.authority)),
-            log: log.map(|log| log.file),
+            outputs,
+            step_summary: None,
             lists: self.lists.clone(),
             rules,
             upstream: self.upstream.clone(),
@@ -222,7 +240,7 @@ impl Server {
 
     /// Tells a proxy to end when what it has under way has ended.
     fn retire(&mut self, serving: Serving) {
-        serving.proxy.ask_to_stop();
+        serving.proxy.ask_to_stop(&[]);
         self.ending.push((serving, Instant::now() + DRAIN + LAST_RECORDS));
     }
 

@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     num::NonZeroUsize,
     os::fd::AsFd,
+    path::PathBuf,
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -29,8 +30,9 @@ use crate::{
         spawn::{self, PlainChild, PlainPlan, spawn_plain},
         user::{self, Identity},
     },
-    cli::plan::{Binds, RunPlan},
+    cli::plan::{Binds, RunPlan, Summary},
     proxy,
+    record::{LogFile, Outputs},
     session::{
         SessionError,
         arm::{PROXY_START, enough_descriptors},
@@ -60,14 +62,12 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
     let identity = user::of_command(plan.user.as_deref())?;
     doors::announce_weak(&plan, identity.is_none() && geteuid().is_root());
     let upstream = way_out::options(&plan.upstream, identity.as_ref())?;
-    let log = plan.request_log.as_deref().map(|path| log::open(path, identity.as_ref()));
-    let log = log.transpose()?;
+    let (outputs, step_summary, log_owners) = outputs(&plan, identity.as_ref())?;
     let inherited = spawn::Signals::capture();
     let signals = Signals::block().map_err(SessionError::Signals)?;
     let folder = Folder::create(&std::env::temp_dir()).map_err(SessionError::Folder)?;
     let (listeners, places) = listen(plan.binds)?;
     let uid = identity.as_ref().map_or(geteuid().as_raw(), Identity::uid);
-    let (log, log_owner) = log.map_or((None, None), |Log { file, owner }| (Some(file), owner));
     let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
     let (rules, rules_process) = rules_process::start(plan.rules, || Ok(None))?;
     let role = ToldRole {
@@ -75,7 +75,8 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
         listeners,
         clients: Clients::of(uid).map_err(SessionError::Clients)?,
         authority: None,
-        log,
+        outputs,
+        step_summary,
         lists: plan.lists,
         rules,
         upstream,
@@ -103,7 +104,7 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
     // The proxy among them.
     let others = Spared::children().map_err(SessionError::Wait)?;
     let rules = rules_process;
-    let up = Up { proxy, rules, others, signals, _log_owner: log_owner, _folder: folder };
+    let up = Up { proxy, rules, others, signals, _log_owners: log_owners, _folder: folder };
     up.run(
         PlainPlan {
             command: &plan.command,
@@ -114,6 +115,23 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
         },
         plan.timeout,
     )
+}
+
+/// Where records go, and whose the files will be.
+fn outputs(
+    plan: &RunPlan,
+    identity: Option<&Identity>,
+) -> Result<(Outputs, Option<LogFile>, [Option<Owner>; 2]), SessionError> {
+    let open = |path: &Option<PathBuf>| {
+        path.as_deref().map(|path| log::open(path, identity)).transpose().map(Log::split)
+    };
+    let ((log, log_owner), (records, record_owner)) =
+        (open(&plan.request_log)?, open(&plan.record)?);
+    let is_told = plan.summary == Summary::Told;
+    let step_summary = if is_told { log::open_step_summary(identity) } else { None };
+    let jail = format!("weak-{}", std::process::id());
+    let outputs = Outputs { log, records, jail, urls: plan.urls, summary: is_told };
+    Ok((outputs, step_summary, [log_owner, record_owner]))
 }
 
 /// Binds where the user says, or else one port of the kernel's choice for both.
@@ -152,7 +170,7 @@ struct Up {
     rules: Option<RulesProcess>,
     others: Spared,
     signals: Signals,
-    _log_owner: Option<Owner>,
+    _log_owners: [Option<Owner>; 2],
     _folder: Folder,
 }
 
@@ -163,7 +181,7 @@ impl Up {
         let command = spawn_plain(plan)?;
         let ended = self.wait(&command, deadline);
         let killed = descendants::kill_all(&self.others);
-        self.proxy.ask_to_stop();
+        self.proxy.ask_to_stop(&[]);
         self.proxy.stop();
         self.rules.map(RulesProcess::stop);
         let ended = ended?;

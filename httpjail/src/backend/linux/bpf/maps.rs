@@ -134,9 +134,19 @@ impl Maps {
     /// When a map can't be written.
     pub(crate) fn disarm(&self, jail: JailId) -> io::Result<Refusals> {
         sys::delete(self.jails.as_fd(), &jail.0)?;
-        let counters: Counters = sys::lookup(self.counters.as_fd(), &jail.0)?.unwrap_or_default();
+        let refusals = self.refusals(jail)?;
         sys::delete(self.counters.as_fd(), &jail.0)?;
         self.forget_flows(jail)?;
+        Ok(refusals)
+    }
+
+    /// How often a jail was refused what, so far.
+    ///
+    /// # Errors
+    ///
+    /// When the map can't be read.
+    pub(crate) fn refusals(&self, jail: JailId) -> io::Result<Refusals> {
+        let counters: Counters = sys::lookup(self.counters.as_fd(), &jail.0)?.unwrap_or_default();
         Ok(counters.refusals)
     }
 
