@@ -293,7 +293,8 @@ fn covers_the_folder_of_displays_that_is_to_come() {
         \"$@\" & jail=$!
         read line < ready; mkdir -p /tmp/.X11-unix
         python3 -c \"$SERVER\" /tmp/.X11-unix/X7 1 > serving & server=$!
-        read line < serving; echo > go; wait $jail; kill $server"
+        read line < serving; echo > go; wait $jail; kill $server
+        wait $server || true"
     );
     let inside = "echo > ready; read line < go; python3 -c \"$CLIENT\" 1 /tmp/.X11-unix/X7";
     let httpjail = httpjail_tests::programs::httpjail();
