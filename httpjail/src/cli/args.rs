@@ -43,16 +43,26 @@ Exit codes:
   failed; 126 when the command can't be run, 127 when it isn't found; 2 for wrong usage, a
   syntax error in a rule included.";
 
+/// The ways to call it.
+#[cfg(target_os = "linux")]
+const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
+       httpjail [OPTIONS] --test [METHOD] URL
+       httpjail cleanup [--all]
+       httpjail doctor [--json]";
+#[cfg(target_os = "macos")]
+const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
+       httpjail [OPTIONS] --test [METHOD] URL
+       httpjail setup [--user NAME]
+       httpjail cleanup
+       httpjail doctor [--json]";
+
 /// Run a command so that only the HTTP(S) requests that a rule allows get out.
 #[derive(Debug, Parser)]
 #[command(
     name = "httpjail",
     version,
     after_help = AFTER_HELP,
-    override_usage = "httpjail [OPTIONS] [--] COMMAND [ARGS]...\n       \
-                      httpjail [OPTIONS] --test [METHOD] URL\n       \
-                      httpjail cleanup [--all]\n       \
-                      httpjail doctor [--json]",
+    override_usage = USAGE,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     max_term_width = 100,
@@ -74,6 +84,16 @@ pub(super) enum Action {
         /// Also remove what stays between runs, when no jail lives
         #[arg(long)]
         all: bool,
+
+        #[command(flatten)]
+        verbose: Verbose,
+    },
+    /// Make an account that jailed commands run as
+    #[cfg(target_os = "macos")]
+    Setup {
+        /// Its name: _httpjail, or that with letters or digits behind it
+        #[arg(long, value_name = "NAME")]
+        user: Option<OsString>,
 
         #[command(flatten)]
         verbose: Verbose,

@@ -15,7 +15,7 @@ use super::args::{Action, Cli, RunArgs};
 pub use super::options::{ClientCert, PrivateRange, Resolve};
 use super::upstream_proxy::{self, VariableError};
 use crate::{
-    backend::linux::{spawn::Privileges, user::Wishes},
+    backend::{Privileges, user::Wishes},
     policy::{Authority, AuthorityError, HostPort, Openings, RequestFacts, Scheme},
     rules::{RuleError, RuleSource, Rules},
     upstream::Proxies,
@@ -32,6 +32,12 @@ pub enum Plan {
     Cleanup {
         /// Also what stays between runs.
         all: bool,
+    },
+    /// Make an account for jails.
+    #[cfg(target_os = "macos")]
+    Setup {
+        /// Its name, if not the usual one.
+        user: Option<OsString>,
     },
     /// Tell how the guards stand on this host.
     Doctor {
@@ -174,6 +180,8 @@ impl Plan {
     pub(super) fn new(cli: Cli) -> Result<Self, PlanError> {
         match cli.action {
             Some(Action::Cleanup { all, verbose: _ }) => return Ok(Self::Cleanup { all }),
+            #[cfg(target_os = "macos")]
+            Some(Action::Setup { user, verbose: _ }) => return Ok(Self::Setup { user }),
             Some(Action::Doctor { json, verbose: _ }) => return Ok(Self::Doctor { json }),
             None => {}
         }

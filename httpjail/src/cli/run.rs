@@ -15,7 +15,7 @@ use super::{
     report::Report,
 };
 use crate::{
-    policy::{Decision, DenyReason, Opaque, ProcessInspector, RequestFacts},
+    policy::{Decision, DenyReason, NoProcesses, Opaque, RequestFacts},
     session::{self, SessionError, Swept},
 };
 
@@ -38,6 +38,8 @@ pub fn main() -> ExitCode {
 fn verbosity(cli: &Cli) -> u8 {
     match &cli.action {
         Some(Action::Cleanup { verbose, .. } | Action::Doctor { verbose, .. }) => verbose.verbose,
+        #[cfg(target_os = "macos")]
+        Some(Action::Setup { verbose, .. }) => verbose.verbose,
         None => cli.run.verbose.verbose,
     }
 }
@@ -46,6 +48,10 @@ fn perform(plan: Plan) -> u8 {
     match plan {
         Plan::Run(run) => session::run(*run).map_or_else(|error| failed(&error), exit::of_outcome),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
+        #[cfg(target_os = "macos")]
+        Plan::Setup { user } => {
+            session::setup(user.as_deref()).map_or_else(|error| failed(&error), set_up)
+        }
         Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
         Plan::Test(test) => printed(answer(test, &mut io::stdout().lock())),
     }
@@ -99,13 +105,11 @@ fn swept(swept: Swept) -> u8 {
     exit::OK
 }
 
-/// `--test` has no process to look at.
-struct NoProcesses;
-
-impl ProcessInspector for NoProcesses {
-    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
-        Ok(None)
-    }
+/// Says which account is there.
+#[cfg(target_os = "macos")]
+fn set_up((name, id): (String, u32)) -> u8 {
+    complain(&format_args!("httpjail: jails can run as {name}, whose id is {id}"));
+    exit::OK
 }
 
 fn failed(error: &SessionError) -> u8 {

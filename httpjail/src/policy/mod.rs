@@ -15,7 +15,7 @@ mod pulse;
 mod seldom;
 
 pub use decision::{Decision, Denial, DenyReason, Limits, Opaque};
-pub use engine::{EngineFactory, NoRule, ProcessInspector, RuleEngine};
+pub use engine::{EngineFactory, NoProcesses, NoRule, ProcessInspector, RuleEngine};
 pub use facts::{AuthorityInUrl, Process, RequestFacts, Scheme};
 pub use gate::{Gate, Silent};
 pub use host::{Authority, AuthorityError, Host, HostPort};

@@ -4,25 +4,55 @@
 //! lives in a role of its own (`proxy_role`). Anything that can't be put up stops the run before
 //! the command's first instruction, and what was put up goes in reverse (P4, P11).
 
-mod arm;
-mod canary;
-mod carry;
-mod control;
 mod doors;
-mod error;
-mod jail;
-mod log;
+mod outcome;
 mod pem_file;
-mod proxy_process;
-mod proxy_role;
-mod reap;
-mod relay;
-mod run;
-mod run_dir;
 mod servers;
-mod supervise;
+mod serving;
 mod way_out;
 
+#[cfg(target_os = "linux")]
+mod arm;
+#[cfg(target_os = "linux")]
+mod canary;
+#[cfg(target_os = "linux")]
+mod carry;
+#[cfg(target_os = "linux")]
+mod control;
+#[cfg(target_os = "linux")]
+mod error;
+#[cfg(target_os = "linux")]
+mod host;
+#[cfg(target_os = "linux")]
+mod jail;
+#[cfg(target_os = "linux")]
+mod log;
+#[cfg(target_os = "linux")]
+mod proxy_process;
+#[cfg(target_os = "linux")]
+mod proxy_role;
+#[cfg(target_os = "linux")]
+mod reap;
+#[cfg(target_os = "linux")]
+mod relay;
+#[cfg(target_os = "linux")]
+mod run;
+#[cfg(target_os = "linux")]
+mod run_dir;
+#[cfg(target_os = "linux")]
+mod supervise;
+
+#[cfg(target_os = "macos")]
+mod macos;
+
+pub use outcome::{Outcome, Swept, Unstarted};
+
+#[cfg(target_os = "linux")]
 pub use error::SessionError;
-pub use reap::{Swept, cleanup};
-pub use run::{Outcome, run};
+#[cfg(target_os = "linux")]
+pub use reap::cleanup;
+#[cfg(target_os = "linux")]
+pub use run::run;
+
+#[cfg(target_os = "macos")]
+pub use macos::{SessionError, cleanup, run, setup};
