@@ -5,16 +5,18 @@
 use std::{
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
+    time::UNIX_EPOCH,
 };
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use httpjail::{
-    policy::{Authority, Decision, EngineFactory, Host, Process, RequestFacts, Scheme},
+    policy::{Authority, Decision, EngineFactory, Headers, Host, Process, RequestFacts, Scheme},
     rules::Js,
 };
 
 /// Rules, each of which allows the request to `host`.
-const RULES: [(&str, &str, &str); 4] = [
+const RULES: [(&str, &str, &str); 5] = [
     ("readme", "github.com", "r.host === 'github.com'"),
     (
         "bench",
@@ -35,6 +37,12 @@ const RULES: [(&str, &str, &str); 4] = [
         "const own = /^\\/repos\\/httpjail\\//; \
          r.host === 'api.github.com' && own.test(r.path) && r.process?.comm === 'git' \
          ? {allow: {max_tx_bytes: 65536}} : 'not ours'",
+    ),
+    (
+        "header fields, process",
+        "api.github.com",
+        "r.headers.accept === '*/*' && r.header('User-Agent').startsWith('git/') \
+         && r.protocol === 'HTTP/2' && r.process.comm === 'git' && r.process.uid === 1000",
     ),
 ];
 
@@ -77,6 +85,22 @@ const PRACTICE: [(&str, &str); 10] = [
     ),
 ];
 
+/// What a client sends.
+fn headers() -> Headers {
+    let fields = [
+        ("user-agent", "git/2.47.3"),
+        ("accept", "*/*"),
+        ("accept-encoding", "deflate, gzip, br, zstd"),
+        ("accept-language", "en-GB, *;q=0.9"),
+        ("authorization", "Basic eC1hY2Nlc3MtdG9rZW46Z2hwX3NlY3JldA=="),
+        ("pragma", "no-cache"),
+        ("git-protocol", "version=2"),
+    ];
+    let fields = fields
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    HeaderMap::from_iter(fields).into()
+}
+
 fn facts(host: &str) -> RequestFacts {
     RequestFacts {
         method: "GET".to_owned(),
@@ -84,8 +108,11 @@ fn facts(host: &str) -> RequestFacts {
         authority: Authority::new(Host::parse(host).expect("a host"), 443),
         path: "/repos/httpjail/httpjail/commits".to_owned(),
         query: Some("per_page=100".to_owned()),
+        protocol: Some(Version::HTTP_2),
+        headers: headers(),
         requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
         process: Some(Process { pid: 4711, uid: 1000, comm: "git".to_owned() }),
+        time: UNIX_EPOCH,
     }
 }
 

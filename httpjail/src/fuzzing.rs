@@ -2,7 +2,7 @@
 //! about them is broken. Only tests and the fuzzer have them; their seeds are below `tests/fuzz`.
 
 pub use crate::dns::fuzz::dns_message;
-pub use crate::policy::fuzz::authority;
+pub use crate::policy::fuzz::{authority, request_pattern};
 pub use crate::proxy::fuzz::{client_hello, http2_frames, sniff};
 pub use crate::rules::fuzz::rule_result;
 pub use crate::upstream::fuzz::{answer, proxy_answer};
@@ -15,19 +15,21 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 8] = [
+    const TARGETS: [(&str, Target); 9] = [
         ("answer", answer),
         ("authority", authority),
         ("client_hello", client_hello),
         ("dns_message", dns_message),
         ("http2_frames", http2_frames),
         ("proxy_answer", proxy_answer),
+        ("request_pattern", request_pattern),
         ("rule_result", rule_result),
         ("sniff", sniff),
     ];
 
     /// What bytes are replaced by: ends of texts, lines, labels and numbers.
-    const ODD: [u8; 12] = [0, b'\t', b'\n', b'\r', b' ', b'"', b'.', b'0', b':', b'[', 0x7f, 0xff];
+    const ODD: [u8; 15] =
+        [0, b'\t', b'\n', b'\r', b' ', b'"', b'%', b'*', b'.', b'/', b'0', b':', b'[', 0x7f, 0xff];
 
     /// Also what was once found to break a promise, for it is a seed since.
     #[test]

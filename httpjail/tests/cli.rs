@@ -38,11 +38,31 @@ fn said(mut command: Command) -> Said {
 fn test_prints_the_verdict_and_exits_with_it() {
     let rule = "r.host === 'a.test' && r.method === 'GET' || 'only GET of a.test'";
     for (words, code, out) in [
-        (&["https://a.test/x?y"][..], 0, "ALLOW GET https://a.test/x?y\n"),
-        (&["get", "https://a.test:443"], 0, "ALLOW GET https://a.test/\n"),
-        (&["https://b.test:8443/"], 1, "DENY GET https://b.test:8443/\nonly GET of a.test\n"),
-        (&["POST", "http://a.test/"], 1, "DENY POST http://a.test/\nonly GET of a.test\n"),
-        (&["post https://A.test/"], 1, "DENY POST https://a.test/\nonly GET of a.test\n"),
+        (
+            &["https://a.test/x?y"][..],
+            0,
+            "ALLOW GET https://a.test/x?y\ndecided by the rule of --js\n",
+        ),
+        (
+            &["get", "https://a.test:443"],
+            0,
+            "ALLOW GET https://a.test/\ndecided by the rule of --js\n",
+        ),
+        (
+            &["https://b.test:8443/"],
+            1,
+            "DENY GET https://b.test:8443/\nonly GET of a.test\ndecided by the rule of --js\n",
+        ),
+        (
+            &["POST", "http://a.test/"],
+            1,
+            "DENY POST http://a.test/\nonly GET of a.test\ndecided by the rule of --js\n",
+        ),
+        (
+            &["post https://A.test/"],
+            1,
+            "DENY POST https://a.test/\nonly GET of a.test\ndecided by the rule of --js\n",
+        ),
     ] {
         let said = httpjail(&[&["--js", rule, "--test"], words].concat());
         assert_eq!((said.code, said.out.as_str()), (Some(code), out), "{words:?}: {}", said.err);
@@ -53,7 +73,52 @@ fn test_prints_the_verdict_and_exits_with_it() {
 #[test]
 fn test_without_a_rule_denies() {
     let said = httpjail(&["--test", "https://a.test/"]);
-    assert_eq!((said.code, said.out.as_str()), (Some(1), "DENY GET https://a.test/\n"));
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(1), "DENY GET https://a.test/\ndecided by default: there is no rule\n")
+    );
+}
+
+#[test]
+fn test_names_what_decides() {
+    let rule = "r.host === 'rule.test' || 'no'";
+    let options = ["--allow", "GET **.a.test/x/**", "--deny=b.a.test", "--js", rule, "--test"];
+    for (url, out) in [
+        (
+            "https://a.test/x/y",
+            "ALLOW GET https://a.test/x/y\ndecided by --allow 'GET **.a.test/x/**'\n",
+        ),
+        (
+            "https://b.a.test/x",
+            "DENY GET https://b.a.test/x\ndenied by --deny 'b.a.test'\ndecided by --deny 'b.a.test'\n",
+        ),
+        ("https://rule.test/", "ALLOW GET https://rule.test/\ndecided by the rule of --js\n"),
+        (
+            "https://a.test/x/../y",
+            "DENY GET https://a.test/x/../y\nno\ndecided by the rule of --js\n",
+        ),
+    ] {
+        let said = httpjail(&[&options[..], &[url]].concat());
+        assert_eq!((said.out.as_str(), said.err.as_str()), (out, ""), "{url}");
+        assert_eq!(said.code, Some(i32::from(out.starts_with("DENY"))), "{url}");
+    }
+    let said = httpjail(&["--allow", "a.test", "--test", "https://b.test/"]);
+    insta::assert_snapshot!(said.out, @r"
+    DENY GET https://b.test/
+    no --allow is about this request
+    decided by default: there is no rule
+    ");
+}
+
+#[test]
+fn test_sets_the_other_facts() {
+    let rule = "r.header('X-Token') === 'a, b' && r.process.exe === '/usr/bin/git' \
+                && r.process.comm === 'git' && r.process.argv[0] === '/usr/bin/git' \
+                && r.process.ppid > 0 && r.jail === null && r.protocol === 'HTTP/1.1'";
+    let test = ["--js", rule, "--test", "https://a.test/"];
+    let facts = ["--header", "X-Token: a", "--header=x-token:b", "--process", "/usr/bin/git"];
+    assert_eq!(httpjail(&[&test[..], &facts[..]].concat()).code, Some(0));
+    assert_eq!(httpjail(&[&test[..], &facts[..3]].concat()).code, Some(1));
 }
 
 #[test]
@@ -151,7 +216,11 @@ fn a_rule_that_fails_denies_and_warns() {
         ("'\\u001b[31m'.length", "", "5"),
     ] {
         let said = httpjail(&["--js", rule, "--test", "https://a.test/"]);
-        assert_eq!(said.out, format!("DENY GET https://a.test/\n{out}"), "{rule}");
+        assert_eq!(
+            said.out,
+            format!("DENY GET https://a.test/\n{out}decided by the rule of --js\n"),
+            "{rule}"
+        );
         assert_eq!(said.code, Some(1), "{rule}");
         assert!(said.err.contains("WARN") && said.err.contains(warning), "{rule}: {}", said.err);
         assert_eq!(said.err.lines().count(), 1, "{rule}: {}", said.err);
@@ -164,7 +233,7 @@ fn the_console_speaks_on_standard_error_at_its_level() {
                 console.info('i'); console.warn('w\\n\\u001b[31m'); console.error('e', new Error('x')); true";
     let test = ["--js", rule, "--test", "https://a.test/"];
     let lines = |said: Said| -> Vec<String> {
-        assert_eq!(said.out, "ALLOW GET https://a.test/\n");
+        assert_eq!(said.out, "ALLOW GET https://a.test/\ndecided by the rule of --js\n");
         // The time is not what is tested.
         said.err.lines().map(|line| line["00:00:00.000".len()..].trim().to_owned()).collect()
     };

@@ -43,12 +43,20 @@ pub struct Invocation<'lab> {
 enum Place {
     Jail,
     Outside,
+    /// With httpjail in a mode that takes no privileges, which this option asks for.
+    Plain(&'static str),
 }
 
 impl<'lab> Invocation<'lab> {
     pub(crate) fn jailed(lab: &'lab Lab) -> Self {
         let ca = lab.ca_file().into_os_string();
         Self::new(lab, Place::Jail).option("--upstream-ca").option(ca)
+    }
+
+    /// In a mode without root: by the plain user, who can gain no privileges.
+    pub(crate) fn plain(lab: &'lab Lab, mode: &'static str) -> Self {
+        let ca = lab.ca_file().into_os_string();
+        Self::new(lab, Place::Plain(mode)).as_user().option("--upstream-ca").option(ca)
     }
 
     pub(crate) fn outside(lab: &'lab Lab) -> Self {
@@ -178,7 +186,7 @@ impl<'lab> Invocation<'lab> {
         streams: [Stdio; 3],
         command: impl IntoIterator<Item = S>,
     ) -> Running {
-        let log = (self.place == Place::Jail).then(|| self.lab.new_log());
+        let log = (self.place != Place::Outside).then(|| self.lab.new_log());
         let mut line: Vec<OsString> = vec![self.lab.probe().into(), self.entry.into()];
         line.extend([self.cgroup.clone().into_os_string(), "--".into()]);
         if let Some(bound) = &self.bound {
@@ -189,11 +197,16 @@ impl<'lab> Invocation<'lab> {
             line.extend([self.lab.probe().into(), "holding".into()]);
             line.extend([address.to_string().into(), "--".into()]);
         }
-        match &log {
-            Some(log) => self.push_jail(&mut line, log),
-            None => self.push_user(&mut line),
+        match (self.place, &log) {
+            (Place::Jail, Some(log)) => self.push_jail(&mut line, log),
+            (Place::Plain(mode), Some(log)) => self.push_plain(&mut line, mode, log),
+            (_, _) => self.push_user(&mut line),
         }
-        line.extend(command.into_iter().map(|word| word.as_ref().to_owned()));
+        let mut command = command.into_iter().map(|word| word.as_ref().to_owned()).peekable();
+        if self.place != Place::Outside && command.peek().is_some() {
+            line.push("--".into());
+        }
+        line.extend(command);
         let environment = self.full_environment();
         let folder = self.folder.clone();
         let child = self.lab.client().run(move || {
@@ -209,7 +222,16 @@ impl<'lab> Invocation<'lab> {
     fn push_jail(&self, line: &mut Vec<OsString>, log: &Path) {
         line.extend([programs::httpjail().into(), "--request-log".into(), log.into()]);
         line.extend(self.options.iter().cloned());
-        line.push("--".into());
+    }
+
+    fn push_plain(&self, line: &mut Vec<OsString>, mode: &str, log: &Path) {
+        self.push_user(line);
+        let end = line.pop();
+        line.extend(["--bounding-set=-all", "--no-new-privs"].map(OsString::from));
+        line.extend(end);
+        line.push(self.lab.httpjail().into());
+        line.extend([mode.into(), "--request-log".into(), log.into()]);
+        line.extend(self.options.iter().cloned());
     }
 
     fn push_user(&self, line: &mut Vec<OsString>) {
@@ -227,6 +249,9 @@ impl<'lab> Invocation<'lab> {
             ("RUSTUP_HOME".into(), rustup_home().into()),
             ("LAB_NAMESERVER".into(), NAMESERVER_V4.to_string().into()),
         ];
+        if let Place::Plain(_) = self.place {
+            all.push(("TMPDIR".into(), self.lab.temporary().into()));
+        }
         if let (Some(uid), Place::Jail) = (self.user, self.place) {
             all.push(("SUDO_UID".into(), uid.to_string().into()));
             all.push(("SUDO_GID".into(), USER_GID.to_string().into()));

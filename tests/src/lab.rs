@@ -238,6 +238,18 @@ impl Lab {
         Invocation::jailed(self)
     }
 
+    /// A command that is told of the proxy by its environment (`--weak`), by the plain user.
+    #[must_use]
+    pub fn weak(&self) -> Invocation<'_> {
+        Invocation::plain(self, "--weak")
+    }
+
+    /// A proxy that stands alone (`--server`), by the plain user; it is started without a command.
+    #[must_use]
+    pub fn server(&self) -> Invocation<'_> {
+        Invocation::plain(self, "--server")
+    }
+
     /// The same without a jail.
     #[must_use]
     pub fn outside(&self) -> Invocation<'_> {
@@ -311,6 +323,12 @@ impl Lab {
         self.folder.path().join("home")
     }
 
+    /// Where commands put temporary files.
+    #[must_use]
+    pub fn temporary(&self) -> PathBuf {
+        self.folder.path().join("tmp")
+    }
+
     /// The certificate of the authority behind the origins.
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {
@@ -321,6 +339,20 @@ impl Lab {
     #[must_use]
     pub fn probe(&self) -> PathBuf {
         self.folder.path().join("probe")
+    }
+
+    /// The httpjail under test, where every user may run it.
+    ///
+    /// # Panics
+    /// When it can't be put there.
+    #[must_use]
+    pub fn httpjail(&self) -> PathBuf {
+        let path = self.folder.path().join("httpjail");
+        let source = programs::httpjail();
+        if !path.exists() && fs::hard_link(&source, &path).is_err() {
+            fs::copy(&source, &path).expect("the lab's folder can be written to");
+        }
+        path
     }
 
     /// Proves that no jail left anything: the parent's programs and its one rule may stay.
@@ -337,6 +369,9 @@ impl Lab {
         assert!(tables.is_empty(), "nftables are left: {tables:?}");
         let runs = run_folders(self.cgroup.path());
         assert!(runs.is_empty(), "folders of runs are left: {runs:?}");
+        let runs = fs::read_dir(self.temporary()).expect("it is the lab's own").flatten();
+        let runs: Vec<_> = runs.map(|entry| entry.path()).collect();
+        assert!(runs.is_empty(), "folders of runs without root are left: {runs:?}");
     }
 
     /// The cgroups of the lab's jails.
@@ -399,7 +434,7 @@ impl std::fmt::Debug for AuthorityFile {
 fn new_folder() -> TempDir {
     let folder = tempfile::Builder::new().prefix("httpjail-lab-").tempdir();
     let folder = folder.expect("a temporary folder can be made");
-    for (name, mode) in [("", 0o755), ("home", 0o777), ("logs", 0o777)] {
+    for (name, mode) in [("", 0o755), ("home", 0o777), ("logs", 0o777), ("tmp", 0o1777)] {
         let path = folder.path().join(name);
         fs::create_dir_all(&path).expect("a folder can be made");
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is our own");
@@ -435,7 +470,8 @@ fn furnish(client: &Namespace, folder: &Path) {
 }
 
 fn is_jail_name(name: &std::ffi::OsStr) -> bool {
-    name.to_string_lossy().starts_with("jail-")
+    let name = name.to_string_lossy();
+    name.starts_with("jail-") || name.starts_with("httpjail-rules-")
 }
 
 /// Folders of runs whose jail was below this cgroup: by its note, which a run makes first.

@@ -69,7 +69,8 @@ fn ends_soon_though_the_proxy_is_stopped() {
         signal.into_iter().for_each(|signal| jail.signal(signal));
         let jailed = jail.finish().exits(code);
         assert!(since.elapsed() < SOON, "{script}: after {:?}", since.elapsed());
-        let lost = "the proxy doesn't answer and was killed; records may be lost";
+        // How it is told depends on which of two waits ends first on a busy machine.
+        let lost = "records may be lost";
         assert!(jailed.stderr.contains(lost), "{}", jailed.stderr);
         test_kill_process(proxy).expect_err("the proxy is gone");
     }

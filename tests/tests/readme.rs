@@ -70,6 +70,37 @@ fn the_first_command_lets_out_github_alone() {
 }
 
 #[test]
+fn without_root_the_rule_is_the_same() {
+    let lab = Lab::new();
+    let (github, other) = (lab.origin("github.com"), lab.origin("example.test"));
+    let finished = run(&lab, &block("httpjail --weak")).exits(0);
+    assert_eq!(finished.stdout, "200 403 ");
+    assert_eq!((github.seen().len(), other.seen().len()), (1, 0));
+    lab.assert_clean();
+}
+
+#[test]
+fn a_proxy_alone_is_used_by_who_is_told_of_it() {
+    let lab = Lab::new();
+    let github = lab.origin("github.com");
+    fs::write(lab.home().join("rule.js"), "r.host === 'github.com'").expect("it is writable");
+    let commands = block("httpjail --server");
+    let httpjail = lab.httpjail().into_os_string().into_string().expect("UTF-8");
+    let commands = commands.replace("httpjail -", &format!("{httpjail} -"));
+    let (server, client) = commands.split_once('\n').expect("two commands");
+    let script = format!(
+        "httpjail() {{ {httpjail} \"$@\"; }}
+        {server} 2> talk & until grep -q 'programs must trust' talk; do :; done
+        {client}; kill $!; wait $!; cat requests.log"
+    );
+    let finished = lab.outside().as_user().sh(&script).exits(0);
+    assert!(finished.stdout.starts_with("hello from github.com\n"), "{finished:?}");
+    assert!(finished.stdout.ends_with(" + GET https://github.com/\n"), "{finished:?}");
+    assert_eq!(github.seen().len(), 1);
+    lab.assert_clean();
+}
+
+#[test]
 fn what_is_opened_is_no_door_for_requests_and_the_bank_is_reached_by_its_name() {
     let lab = Lab::new();
     let (github, bank) = (lab.origin("github.com"), lab.origin("bank.example"));
@@ -92,6 +123,9 @@ fn the_agent_reads_and_never_writes() {
     let finished = run(&lab, &block("sudo httpjail --js \"r.host === 'api.github.com'")).exits(0);
     assert_eq!(finished.stdout, "200 403 ");
     assert_eq!(api.seen().len(), 1);
+    let finished = run(&lab, &block("sudo httpjail --allow 'GET api.github.com'")).exits(0);
+    assert_eq!(finished.stdout, "200 403 ");
+    assert_eq!(api.seen().len(), 2);
     lab.assert_clean();
 }
 
@@ -115,6 +149,23 @@ fn the_command_is_told_why_and_limited() {
     let told = "Request blocked by httpjail\nexample.test is not a package index";
     assert_eq!(finished.stdout.trim_end(), format!("200 413 {told}"));
     assert_eq!((index.seen().len(), other.seen().len()), (1, 0));
+    lab.assert_clean();
+}
+
+#[test]
+fn a_list_or_a_program_decides() {
+    let lab = Lab::new();
+    let (listed, other) = (lab.origin("example.test"), lab.origin("api.github.com"));
+    let rule = "import json, sys\n\
+        for line in sys.stdin:\n    \
+            asked = json.loads(line)\n    \
+            allow = asked['host'] == 'api.github.com' and asked['method'] == 'GET'\n    \
+            print(json.dumps({'id': asked['id'], 'allow': allow}), flush=True)\n";
+    fs::write(lab.home().join("allowed-hosts"), "example.test\n").expect("it is writable");
+    fs::write(lab.home().join("rule.py"), rule).expect("it is writable");
+    let finished = run(&lab, &block("sudo httpjail --sh")).exits(0);
+    assert_eq!(finished.stdout, "200 200 403 ", "{finished:?}");
+    assert_eq!((listed.seen().len(), other.seen().len()), (1, 1));
     lab.assert_clean();
 }
 

@@ -143,6 +143,90 @@ fn knows_the_process_behind_a_request() {
 }
 
 #[test]
+fn shows_header_fields_and_forwards_them() {
+    const ASK: &str = "for v in 1.0 1.1 2; do
+        case $v in 1.0) s=http;; *) s=https;; esac
+        curl -sS -o /dev/null -w '%{http_code} ' --http$v $s://a.test/ \\
+            -H 'X-Token: secret' -H 'accept: text/a' -H 'Accept: text/b' \\
+            -H 'Cookie: a=1' -H 'X-Latin: caf'$(printf '\\351'); done";
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    assert_eq!(lab.outside().sh(ASK).exits(0).stdout, "200 200 200 ");
+    let sees = "r.header('X-TOKEN') === 'secret' && r.headers['x-token'] === 'secret'
+        && r.headers.accept === 'text/a, text/b' && r.header('cookie') === 'a=1'
+        && r.headers['x-latin'] === 'caf\u{fffd}' && r.header('x-other') === null
+        && ['HTTP/1.0', 'HTTP/1.1', 'HTTP/2'].includes(r.protocol)";
+    let jailed = lab.jail().js(sees).sh(ASK).exits(0);
+    assert_eq!(jailed.stdout, "200 200 200 ", "{jailed:?}");
+    let inside = a.seen().split_off(3);
+    let tokens = inside.iter().filter_map(|seen| seen.headers.get("x-token")).collect::<Vec<_>>();
+    assert_eq!(tokens, ["secret"; 3], "{inside:?}");
+    let version = "r.protocol === 'HTTP/1.0'";
+    assert_eq!(lab.jail().js(version).sh(ASK).exits(0).stdout, "200 403 403 ");
+    let token = "r.headers['x-token'] !== 'secret'";
+    assert_eq!(lab.jail().js(token).sh(ASK).exits(0).stdout, "403 403 403 ");
+    lab.assert_clean();
+}
+
+#[test]
+fn knows_run_time_parent_and_arguments() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let script = "cp \"$(command -v curl)\" ') Z 1 ('
+        ask() { \"$1\" -sS -o /dev/null -w '%{http_code} ' http://a.test/ -A \"a b\"; }
+        ask curl; ask './) Z 1 ('; curl -sS -o /dev/null -w '%{http_code}' http://a.test/";
+    assert_eq!(lab.outside().sh(script).exits(0).stdout, "200 200 200");
+    let rule = "const { ppid, argv, pid } = r.process;
+        ppid > 1 && ppid !== pid && /^[0-9a-f]{8}$/.test(r.jail)
+        && Math.abs(Date.now() - r.time) < 60000
+        && argv[0].endsWith(r.process.comm) && argv.slice(-2).join('|') === '-A|a b'";
+    let jailed = lab.jail().as_user().js(rule).sh(script).exits(0);
+    assert_eq!(jailed.stdout, "200 200 403", "{jailed:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn allows_and_denies_without_javascript() {
+    const ASK: &str = "ask() { curl -sS --path-as-is -o /dev/null -w '%{http_code} ' \"$@\"; }
+        for path in x public/x public/secret/x public/../admin public/%2e%2e/admin public%2fx
+        do ask https://a.test/$path; done
+        ask -X POST https://a.test/public/x
+        for origin in a.test a.test:8080 b.test; do ask http://$origin/public/x; done";
+    let lab = Lab::new();
+    let (a, b) = (lab.origin("a.test"), lab.origin("b.test"));
+    assert_eq!(lab.outside().sh(ASK).exits(0).stdout, "200 ".repeat(10));
+    let (before_a, before_b) = (a.seen().len(), b.seen().len());
+    let listed = || {
+        let jail = lab.jail().option("--allow=GET,HEAD a.test/public/**");
+        jail.option("--deny").option("**/public/secret/**")
+    };
+    let jailed = listed().sh(ASK).exits(0);
+    assert_eq!(jailed.stdout, "403 200 403 403 403 403 403 200 403 403 ", "{jailed:?}");
+    assert_eq!((a.seen().len() - before_a, b.seen().len() - before_b), (2, 0));
+    let allowed = jailed.log.iter().filter(|line| line.starts_with('+')).collect::<Vec<_>>();
+    assert_eq!(allowed, ["+ GET https://a.test/public/x", "+ GET http://a.test/public/x"]);
+
+    // The rule is asked about the rest, and can't undo what the patterns say.
+    let jailed = listed().js("r.host === 'b.test' || r.path.includes('secret')").sh(ASK).exits(0);
+    assert_eq!(jailed.stdout, "403 200 403 403 403 403 403 200 403 200 ", "{jailed:?}");
+
+    let told = listed().sh("curl -sS https://a.test/public/secret https://b.test").exits(0);
+    let denied = "Request blocked by httpjail\ndenied by --deny '**/public/secret/**'";
+    let unlisted = "Request blocked by httpjail\nno --allow is about this request";
+    assert_eq!(told.stdout, format!("{denied}{unlisted}"), "{told:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn a_pattern_that_is_none_runs_nothing() {
+    let lab = Lab::new();
+    let jailed = lab.jail().option("--deny=GET a*.test").sh("echo ran").exits(2);
+    assert_eq!(jailed.stdout, "");
+    assert!(jailed.stderr.contains("column 6"), "{jailed:?}");
+    lab.assert_clean();
+}
+
+#[test]
 fn denies_what_rests_on_a_process_that_cannot_be_looked_up() {
     let lab = Lab::new();
     lab.origin("a.test");

@@ -6,9 +6,11 @@ const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
 const CTRL_BACKSLASH: &str = "\x1c";
 
-/// The two ways to run a command: without a jail and in one.
-fn ways() -> [String; 2] {
-    [String::new(), format!("{} --js true -- ", programs::httpjail().display())]
+/// The ways to run a command: without a jail, in one, and told of the proxy alone.
+fn ways() -> [String; 3] {
+    let httpjail = programs::httpjail();
+    let with = |options| format!("{} {options} -- ", httpjail.display());
+    [String::new(), with("--js true"), with("--weak --js true")]
 }
 
 /// Runs a command line with a terminal of its own, whose keyboard is the standard input. A shell

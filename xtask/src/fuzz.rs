@@ -35,6 +35,7 @@ enum Target {
     DnsMessage,
     Http2Frames,
     ProxyAnswer,
+    RequestPattern,
     RuleResult,
     Sniff,
 }
@@ -48,6 +49,7 @@ impl Target {
             Self::DnsMessage => "dns_message",
             Self::Http2Frames => "http2_frames",
             Self::ProxyAnswer => "proxy_answer",
+            Self::RequestPattern => "request_pattern",
             Self::RuleResult => "rule_result",
             Self::Sniff => "sniff",
         }

@@ -13,27 +13,59 @@ use clap::{
 
 use super::{
     options::{self, ClientCert, PrivateRange, Resolve, Timeout},
+    question::{HeaderField, Program},
     upstream_proxy::UpstreamProxy,
 };
-use crate::policy::{HostPattern, TcpTarget};
+use crate::policy::{HostPattern, RequestPattern, TcpTarget};
 
 /// Shown below the options on the page of `--help`.
 const AFTER_HELP: &str = "\
 Rules:
   The rule is JavaScript; the value of its last expression decides. It sees the request as `r`:
-    r.method  r.url  r.scheme  r.host  r.port  r.path  r.query  r.requester_ip
-    r.process   {pid, uid, comm, exe} of the program that connected, or null
+    r.method  r.url  r.scheme  r.host  r.port  r.path  r.query  r.protocol  r.requester_ip
+    r.headers       the fields by their lower-case names, or r.header(NAME) for one, or null
+    r.process       {pid, ppid, uid, comm, exe, argv} of the program that connected, or null
+    r.jail  r.time  the run's id, and when it came, in ms since 1970
   It answers with true or false, with a text (denied, with that text as the message), with
   {allow, deny_message}, or with {allow: {max_tx_bytes: N}} to bound what is sent. Anything
   else, an error, and more than 100 ms or 64 MiB, is a denial. Without a rule, all is denied.
   A connection that isn't HTTP has the scheme `tcp`; only {allow: {tcp: true}} opens it.
 
+Patterns:
+  --allow and --deny take '[METHOD[,METHOD] ]HOST[:PORT][/PATH]'. A part left out stands for
+  all, but --allow without a port means 80 for http and 443 for https; :* means every port.
+  * is one label of the host or one segment of the path, ** is any number of them:
+  *.example.com, **.example.com (itself included), /repos/*/issues, /repos/**. Queries aren't
+  looked at. --deny wins over --allow, and both over the rule. A path with dot segments or
+  encoded slashes fits no --allow that names a path, and each --deny that any reading of it
+  fits. --allow opens nothing but HTTP.
+
+Rules that are programs:
+  They run as the user who called, outside of the jail. One of --sh finds the request in
+  HTTPJAIL_URL, _METHOD, _SCHEME, _HOST, _PORT, _PATH, _QUERY, _REQUESTER_IP, _PID and _EXE; exit
+  status 0 allows, any other denies with what it printed as the message, and so do 30 seconds.
+  One of --proc reads a line of JSON for each request (as `r`, with an `id`) and answers with a
+  line: as above, or any other text to deny with. An answer that repeats the `id`, as in
+  {\"id\": 7, \"allow\": true}, lets it have many requests at a time. It has 5 seconds for each.
+
 Examples:
   Only GitHub:
+    httpjail --allow github.com -- git clone https://github.com/x/y
+
+  The same, as a rule:
     httpjail --js \"r.host === 'github.com'\" -- git clone https://github.com/x/y
 
   Read but not write, and keep a log:
     httpjail --js \"['GET', 'HEAD'].includes(r.method)\" --request-log requests.log -- ./agent
+
+  Have a script decide:
+    httpjail --sh 'grep -qxF \"$HTTPJAIL_HOST\" allowed-hosts' -- npm install
+
+  Without root; nothing forces the command to use the proxy that its environment names:
+    httpjail --weak --js \"r.host === 'github.com'\" -- git clone https://github.com/x/y
+
+  A proxy for programs that somebody else tells of it; SIGHUP reads the rule again:
+    httpjail --server --js-file rule.js
 
   Ask a rule about one request, without running anything:
     httpjail --js-file rule.js --test POST https://api.example.com/v1/items
@@ -47,14 +79,19 @@ Exit codes:
 #[cfg(target_os = "linux")]
 const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
        httpjail [OPTIONS] --test [METHOD] URL
+       httpjail [OPTIONS] --server
        httpjail cleanup [--all]
-       httpjail doctor [--json]";
+       httpjail doctor [--json]
+       httpjail ca [--path | --print]
+       httpjail trust [--install | --remove]";
 #[cfg(target_os = "macos")]
 const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
        httpjail [OPTIONS] --test [METHOD] URL
        httpjail setup [--user NAME]
        httpjail cleanup
-       httpjail doctor [--json]";
+       httpjail doctor [--json]
+       httpjail ca [--path | --print]
+       httpjail trust [--install | --remove]";
 
 /// Run a command so that only the HTTP(S) requests that a rule allows get out.
 #[derive(Debug, Parser)]
@@ -107,20 +144,90 @@ pub(super) enum Action {
         #[command(flatten)]
         verbose: Verbose,
     },
+    /// Show the certificate that programs must trust which use the proxy of --server
+    Ca {
+        #[command(flatten)]
+        form: CaForm,
+
+        #[command(flatten)]
+        verbose: Verbose,
+    },
+    /// Tell whether this system trusts that certificate, and how it comes to
+    Trust {
+        #[command(flatten)]
+        wanted: Wanted,
+
+        #[command(flatten)]
+        verbose: Verbose,
+    },
 }
 
-/// Options of a run, and of `--test`.
+/// Which of the forms of the authority's certificate.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct CaForm {
+    /// Print where its file is; this is what is done without an option
+    #[arg(long)]
+    pub(super) path: bool,
+
+    /// Print it (PEM)
+    #[arg(long)]
+    pub(super) print: bool,
+}
+
+/// What the system's trust should become.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct Wanted {
+    /// Say how this system comes to trust it
+    #[cfg_attr(target_os = "macos", arg(help = "Let this user trust it; the system asks"))]
+    #[arg(long)]
+    pub(super) install: bool,
+
+    /// Say how this system ceases to trust it
+    #[cfg_attr(target_os = "macos", arg(help = "Remove it from this user's keychain"))]
+    #[arg(long)]
+    pub(super) remove: bool,
+}
+
+/// Options of a run, of `--server` and of `--test`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The rule that decides about each request
     #[arg(long, value_name = "CODE", conflicts_with = "js_file", allow_hyphen_values = true)]
     pub(super) js: Option<String>,
 
-    /// A file that holds the rule; it's read once, at the start
+    /// A file that holds the rule; it's read anew when it changes, if the command can't write it
     #[arg(long, value_name = "FILE")]
     pub(super) js_file: Option<PathBuf>,
 
-    /// Print what the rule says about one request, and run nothing
+    /// Run this program for each request; a script with spaces is the shell's
+    #[arg(
+        long,
+        value_name = "SCRIPT",
+        conflicts_with_all = ["js", "js_file"],
+        allow_hyphen_values = true
+    )]
+    pub(super) sh: Option<OsString>,
+
+    /// Ask this running program about each request, line by line
+    #[arg(
+        long,
+        value_name = "CMD",
+        conflicts_with_all = ["js", "js_file", "sh"],
+        allow_hyphen_values = true
+    )]
+    pub(super) proc: Option<OsString>,
+
+    /// Allow these requests, whatever the rule says; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) allow: Vec<RequestPattern>,
+
+    /// Deny these requests, whatever else allows them; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) deny: Vec<RequestPattern>,
+
+    /// Print what comes of one request and what decides about it, and run nothing
     #[arg(
         long,
         value_name = "[METHOD] URL",
@@ -144,6 +251,46 @@ pub(super) struct RunArgs {
         ]
     )]
     pub(super) test: Option<Vec<String>>,
+
+    /// With --test: the request has this header field; repeatable
+    #[arg(long, value_name = "NAME: VALUE", requires = "test", conflicts_with = "command")]
+    pub(super) header: Vec<HeaderField>,
+
+    /// With --test: this program sends the request
+    #[arg(long, value_name = "EXE", requires = "test", conflicts_with = "command")]
+    pub(super) process: Option<Program>,
+
+    /// Tell the command of the proxy by its environment (HTTPS_PROXY), without root and without force
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "test",
+            "publish",
+            "allow_unix",
+            "allow_new_privileges",
+            "strict",
+        ]
+    )]
+    pub(super) weak: bool,
+
+    /// Serve as a proxy alone, at 127.0.0.1:8080 and :8443 (HTTPJAIL_HTTP_BIND, HTTPJAIL_HTTPS_BIND)
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "command",
+            "test",
+            "weak",
+            "timeout",
+            "publish",
+            "allow_unix",
+            "allow_new_privileges",
+            "user",
+            "keep_env",
+            "unset_env",
+            "strict",
+        ]
+    )]
+    pub(super) server: bool,
 
     /// Append one line for each request: time, + or -, method, URL
     #[arg(long, value_name = "FILE")]
@@ -219,7 +366,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = options::workers)]
     pub(super) workers: Option<NonZeroUsize>,
 
-    /// Run nothing where a guard is missing that jails can do without
+    /// Run nothing where a guard is missing that jails can do without, or the command can write its
+    /// --js-file
     #[arg(long)]
     pub(super) strict: bool,
 
@@ -296,6 +444,33 @@ mod tests {
     }
 
     #[test]
+    fn knows_what_shows_certificates() {
+        let action = |words: &[&str]| parse(words).unwrap().action;
+        for (words, prints) in
+            [(&["ca"][..], false), (&["ca", "--path"], false), (&["ca", "--print"], true)]
+        {
+            let Some(Action::Ca { form, .. }) = action(words) else { panic!("{words:?}") };
+            assert_eq!(form.print, prints, "{words:?}");
+        }
+        for (words, expected) in [
+            (&["trust"][..], (false, false)),
+            (&["trust", "--install"], (true, false)),
+            (&["trust", "--remove"], (false, true)),
+        ] {
+            let Some(Action::Trust { wanted, .. }) = action(words) else { panic!("{words:?}") };
+            assert_eq!((wanted.install, wanted.remove), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_needs_no_command_and_takes_what_is_about_the_way_out() {
+        let words = ["--server", "--js-file", "r.js", "--request-log", "l", "--upstream-ca", "a"];
+        let run = parse(&words).unwrap().run;
+        assert!(run.server && !run.weak && run.command.is_empty());
+        assert!(parse(&["--weak", "--timeout", "1", "--user", "x", "cmd"]).unwrap().run.weak);
+    }
+
+    #[test]
     fn reads_every_option() {
         let run = parse(&[
             "--js-file",
@@ -330,6 +505,11 @@ mod tests {
             "git.test:22",
             "--allow-tcp=*.db.test:*",
             "--passthrough=*.bank.test",
+            "--allow",
+            "GET,POST a.test:80/x",
+            "--allow=b.test",
+            "--deny",
+            "**/admin/**",
             "--allow-new-privileges",
             "-vv",
             "-v",
@@ -351,6 +531,8 @@ mod tests {
         assert_eq!(run.allow_unix, [PathBuf::from("/run/a"), "/run/b".into()]);
         assert_eq!(run.allow_tcp.len(), 2);
         assert_eq!(run.passthrough, ["*.bank.test".parse().unwrap()]);
+        assert_eq!(run.allow, ["GET,POST a.test:80/x", "b.test"].map(|it| it.parse().unwrap()));
+        assert_eq!(run.deny, ["**/admin/**".parse().unwrap()]);
         assert!(run.allow_new_privileges);
         assert_eq!(run.verbose.verbose, 3);
         assert_eq!(run.command, ["cmd"]);
@@ -377,6 +559,10 @@ mod tests {
             &["--bogus", "cmd"][..],
             &["--js", "a", "--js-file", "b", "cmd"],
             &["--js", "a", "--js", "b", "cmd"],
+            &["--sh", "a", "--proc", "b", "cmd"],
+            &["--sh", "a", "--js", "b", "cmd"],
+            &["--js-file", "a", "--proc", "b", "cmd"],
+            &["--proc"],
             &["--js"],
             &["--test"],
             &["--test", "GET", "u", "cmd"],
@@ -395,6 +581,10 @@ mod tests {
             &["--test", "u", "--keep-env", "A"],
             &["--test", "u", "--unset-env", "A"],
             &["--strict", "--test", "u"],
+            &["--header", "a: b", "cmd"],
+            &["--process", "/bin/sh", "cmd"],
+            &["--test", "u", "--header", "a"],
+            &["--test", "u", "--process", "sh"],
             &["--timeout", "0", "cmd"],
             &["--resolve", "a", "cmd"],
             &["--client-cert", "a.test=c", "cmd"],
@@ -411,6 +601,22 @@ mod tests {
             &["--allow-tcp", "a.test:53", "cmd"],
             &["--passthrough", "a.test:443", "cmd"],
             &["--passthrough", "192.0.2.1", "cmd"],
+            &["--allow", "GET", "a.test", "cmd"],
+            &["--deny", "https://a.test", "cmd"],
+            &["--weak", "--test", "u"],
+            &["--weak", "--strict", "cmd"],
+            &["--weak", "--publish", "80", "cmd"],
+            &["--weak", "--allow-unix", "/run/a", "cmd"],
+            &["--weak", "--allow-new-privileges", "cmd"],
+            &["--server", "cmd"],
+            &["--server", "--weak"],
+            &["--server", "--test", "u"],
+            &["--server", "--timeout", "1"],
+            &["--server", "--strict"],
+            &["--server", "--user", "root"],
+            &["ca", "--path", "--print"],
+            &["ca", "more"],
+            &["trust", "--install", "--remove"],
             &["cleanup", "--js", "a"],
             &["cleanup", "more"],
         ] {
@@ -432,6 +638,8 @@ mod tests {
             &["--resolve", "a", "cmd"],
             &["--client-cert", "a.test=c.pem", "cmd"],
             &["--client-cert", "*=c.pem,k.pem", "cmd"],
+            &["--allow", "GET", "a.test", "cmd"],
+            &["--deny", "POST api*.test", "cmd"],
             &["--upstream-proxy", "socks5h://a.test:1080", "cmd"],
             &["--upstream-proxy", "http://a.test:x", "cmd"],
             &["--allow-private=10.1.2.3/8", "cmd"],
@@ -440,6 +648,8 @@ mod tests {
             &["--allow-tcp", "2001:db8::1:22", "cmd"],
             &["--passthrough", "https://a.test", "cmd"],
             &["cleanup", "more"],
+            &["--server", "cmd"],
+            &["--weak", "--strict", "cmd"],
         ]
         .iter()
         .map(|words| format!("$ httpjail {}\n{}", words.join(" "), parse(words).unwrap_err()))

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use crate::session::{Outcome, SessionError, Unstarted};
 
-/// All went well; `--test`: the request would be allowed; `doctor`: every mandatory guard holds.
+/// All went well; `--test`: the request would be allowed; `doctor`: every mandatory guard holds;
+/// `trust`: all is as it is wished.
 pub const OK: u8 = 0;
-/// `--test`: the request would be denied; `doctor`: a mandatory guard is missing or unknown.
+/// `--test`: the request would be denied; `doctor`: a mandatory guard is missing or unknown; `trust`: the
+/// system's trust isn't as it is wished.
 pub const DENIED: u8 = 1;
 /// Wrong usage, or a rule that isn't one.
 pub const USAGE: u8 = 2;
@@ -35,6 +37,7 @@ pub(super) fn of_error(error: &SessionError) -> u8 {
     match error.unstarted() {
         Some(Unstarted::NotFound) => NOT_FOUND,
         Some(Unstarted::NotRunnable) => NOT_RUNNABLE,
+        Some(Unstarted::NoRule) => USAGE,
         None => FAILED,
     }
 }

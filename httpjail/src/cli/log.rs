@@ -12,8 +12,13 @@ use tracing_subscriber::{
 };
 
 /// What is said whatever `RUST_LOG` is, which is often set for other programs' sake: what an option
-/// opens, and which guard is missing.
-const ALWAYS: &str = "httpjail::session::doors=warn";
+/// opens, which guard is missing, what the command could change, and where a proxy that stands alone
+/// serves.
+const ALWAYS: [&str; 3] = [
+    "httpjail::session::doors=warn",
+    "httpjail::session::rule_files=warn",
+    "httpjail::session::told::server=info",
+];
 
 /// Starts diagnostics: `RUST_LOG` if it's set, else as many `-v` as were given.
 pub(super) fn start(verbosity: u8) {
@@ -21,7 +26,9 @@ pub(super) fn start(verbosity: u8) {
         Ok(directives) if !directives.is_empty() => EnvFilter::builder().parse_lossy(directives),
         Ok(_) | Err(_) => EnvFilter::new(default_filter(verbosity)),
     };
-    let filter = filter.add_directive(ALWAYS.parse().expect("a directive"));
+    let filter = ALWAYS
+        .iter()
+        .fold(filter, |filter, always| filter.add_directive(always.parse().expect("a directive")));
     let colour = io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let started = tracing_subscriber::fmt()

@@ -2,13 +2,20 @@
 //! tell how it went.
 
 mod args;
+mod bind;
+mod ca;
 mod doctor;
 pub mod exit;
+#[cfg(target_os = "macos")]
+mod keychain;
 mod log;
 mod options;
 pub mod plan;
+mod question;
 mod report;
 mod run;
+#[cfg(target_os = "linux")]
+mod trust;
 mod upstream_proxy;
 
 pub use run::main;

@@ -12,7 +12,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::policy::{Host, OriginPattern};
+use crate::policy::{Host, HostPattern};
 
 /// Each worker has an engine and a pool of connections of its own; more would only cost memory.
 const MOST_WORKERS: usize = 64;
@@ -30,7 +30,7 @@ pub struct Resolve {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCert {
     /// The origins.
-    pub hosts: OriginPattern,
+    pub hosts: HostPattern,
     /// The file of the certificate, and of those between it and a root.
     pub certificate: PathBuf,
     /// The file of the key.
@@ -129,7 +129,9 @@ impl FromStr for ClientCert {
         else {
             return Err(OptionError::ClientCertForm);
         };
-        let hosts = hosts.parse().map_err(|_| OptionError::Pattern(hosts.to_owned()))?;
+        // A name for everybody to see is hardly meant.
+        let some = hosts.parse().ok().filter(|hosts| *hosts != HostPattern::Any);
+        let hosts = some.ok_or_else(|| OptionError::Pattern(hosts.to_owned()))?;
         Ok(Self { hosts, certificate, key })
     }
 }

@@ -6,18 +6,21 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use http::Version;
 use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
 use super::args::{Action, Cli, RunArgs};
+pub use super::bind::{Bind, BindError, Binds};
 pub use super::options::{ClientCert, PrivateRange, Resolve};
-use super::upstream_proxy::{self, VariableError};
+pub use super::question::Told;
+use super::upstream_proxy::{self, UpstreamProxy, VariableError};
 use crate::{
     backend::{Privileges, user::Wishes},
-    policy::{Authority, AuthorityError, HostPort, Openings, RequestFacts, Scheme},
-    rules::{RuleError, RuleSource, Rules},
+    policy::{Authority, AuthorityError, Headers, HostPort, Lists, Openings, RequestFacts, Scheme},
+    rules::{Program, ProgramError, RuleError, RuleSource, Rules},
     upstream::Proxies,
 };
 
@@ -26,8 +29,16 @@ use crate::{
 pub enum Plan {
     /// Run a command in a jail.
     Run(Box<RunPlan>),
+    /// Run a command that is told of the proxy.
+    Weak(Box<RunPlan>),
+    /// Serve as a proxy alone.
+    Server(Box<ServerPlan>),
+    /// Show the kept authority's certificate.
+    Ca(CaForm),
+    /// Tell about the system's trust in it.
+    Trust(TrustWish),
     /// Ask the rule about one request.
-    Test(TestPlan),
+    Test(Box<TestPlan>),
     /// Remove what dead runs left.
     Cleanup {
         /// Also what stays between runs.
@@ -49,8 +60,12 @@ pub enum Plan {
 /// A run: rules are compiled, names and addresses parsed; no file was opened but the rule's.
 #[derive(Debug)]
 pub struct RunPlan {
+    /// What decides before the rule is asked.
+    pub lists: Lists,
     /// What decides.
     pub rules: Rules,
+    /// The file that the rule is from, if it is from one.
+    pub rule_file: Option<PathBuf>,
     /// The program, as given.
     pub command: OsString,
     /// Its arguments, untouched.
@@ -77,6 +92,49 @@ pub struct RunPlan {
     pub lacking: Lacking,
     /// What is special about the command's environment.
     pub environment: Wishes,
+    /// Where the proxy listens, if programs are told of it.
+    pub binds: Binds,
+}
+
+/// A proxy that stands alone.
+#[derive(Debug)]
+pub struct ServerPlan {
+    /// What decides before the rule is asked.
+    pub lists: Lists,
+    /// What decides.
+    pub rules: Rules,
+    /// The file that the rules came from, to be read again.
+    pub rule_file: Option<PathBuf>,
+    /// Where records go.
+    pub request_log: Option<PathBuf>,
+    /// How the proxy reaches origins.
+    pub upstream: UpstreamPlan,
+    /// What goes out without being read as HTTP.
+    pub openings: Openings,
+    /// How many threads the proxy has, if the user says so.
+    pub workers: Option<NonZeroUsize>,
+    /// Where it listens.
+    pub binds: Binds,
+}
+
+/// How the kept authority's certificate is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaForm {
+    /// By its path.
+    Path,
+    /// Itself.
+    Pem,
+}
+
+/// What the system's trust in it should become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustWish {
+    /// Nothing else than it is.
+    Told,
+    /// Trusted.
+    Installed,
+    /// Not trusted.
+    Removed,
 }
 
 /// What is done where a guard is missing that jails can do without.
@@ -106,10 +164,14 @@ pub struct UpstreamPlan {
 /// A question to the rule.
 #[derive(Debug)]
 pub struct TestPlan {
+    /// What decides before the rule is asked.
+    pub lists: Lists,
     /// What decides.
     pub rules: Rules,
     /// The request.
     pub facts: RequestFacts,
+    /// What was told of it besides its URL; the facts hold it.
+    pub told: Told,
 }
 
 /// Why the command line is no plan; completes "failed to ...".
@@ -127,9 +189,15 @@ pub enum PlanError {
     /// The rule can't be used.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// The rule names no program.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The environment names a proxy that can't be used.
     #[error(transparent)]
     Proxy(#[from] VariableError),
+    /// The environment names no place to listen at.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// `--test` was given no HTTP method.
     #[error("understand --test: `{0}` isn't an HTTP method")]
     Method(String),
@@ -164,8 +232,10 @@ impl PlanError {
             Self::Proxy(_) => Some(
                 "name another by --upstream-proxy, or go without: --upstream-proxy none".to_owned(),
             ),
+            Self::Bind(_) => Some(BindError::hint()),
             Self::Published(_)
             | Self::Rule(_)
+            | Self::Program(_)
             | Self::Method(_)
             | Self::Url(_)
             | Self::Connection(_)
@@ -183,11 +253,35 @@ impl Plan {
             #[cfg(target_os = "macos")]
             Some(Action::Setup { user, verbose: _ }) => return Ok(Self::Setup { user }),
             Some(Action::Doctor { json, verbose: _ }) => return Ok(Self::Doctor { json }),
+            Some(Action::Ca { form, verbose: _ }) => {
+                return Ok(Self::Ca(if form.print { CaForm::Pem } else { CaForm::Path }));
+            }
+            Some(Action::Trust { wanted, verbose: _ }) => {
+                return Ok(Self::Trust(match (wanted.install, wanted.remove) {
+                    (true, _) => TrustWish::Installed,
+                    (false, true) => TrustWish::Removed,
+                    (false, false) => TrustWish::Told,
+                }));
+            }
             None => {}
         }
-        let rules = rules(cli.run.js.as_deref(), cli.run.js_file.as_deref())?;
+        let rules = rules(&cli.run)?;
         match cli.run.test {
-            Some(words) => Ok(Self::Test(TestPlan { rules, facts: question(&words)? })),
+            Some(words) => {
+                let told = Told { headers: cli.run.header, program: cli.run.process };
+                let mut facts = question(&words)?;
+                told.fill(&mut facts);
+                let lists = Lists { allow: cli.run.allow, deny: cli.run.deny };
+                Ok(Self::Test(Box::new(TestPlan { lists, rules, facts, told })))
+            }
+            None if cli.run.server => {
+                ServerPlan::new(cli.run, rules).map(|server| Self::Server(Box::new(server)))
+            }
+            None if cli.run.weak => {
+                let binds = Binds::from_environment(|name| std::env::var_os(name))?;
+                let run = RunPlan::new(cli.run, rules)?;
+                Ok(Self::Weak(Box::new(RunPlan { binds, ..run })))
+            }
             None => RunPlan::new(cli.run, rules).map(|run| Self::Run(Box::new(run))),
         }
     }
@@ -204,20 +298,20 @@ impl RunPlan {
         let ports: Vec<_> = ports.into_iter().collect();
         let published = Published::new(&ports).ok_or(PlanError::Published(ports.len()))?;
         Ok(Self {
+            lists: Lists { allow: run.allow, deny: run.deny },
             rules,
+            rule_file: run.js_file,
             command,
             args: words.collect(),
             request_log: run.request_log,
             timeout: run.timeout.map(|timeout| timeout.0),
-            upstream: UpstreamPlan {
-                resolve: run.resolve,
-                extra_ca: run.upstream_ca,
-                client_certs: run.client_cert,
-                proxies: upstream_proxy::proxies(run.upstream_proxy, |name| {
-                    std::env::var_os(name)
-                })?,
-                allow_private: run.allow_private,
-            },
+            upstream: UpstreamPlan::new(
+                run.resolve,
+                run.upstream_ca,
+                run.client_cert,
+                run.upstream_proxy,
+                run.allow_private,
+            )?,
             published,
             openings: Openings { tcp: run.allow_tcp, passthrough: run.passthrough },
             allow_unix: run.allow_unix,
@@ -230,6 +324,41 @@ impl RunPlan {
             workers: run.workers,
             lacking: if run.strict { Lacking::Refuse } else { Lacking::Warn },
             environment: Wishes { keep: run.keep_env, unset: run.unset_env },
+            binds: Binds::default(),
+        })
+    }
+}
+
+impl UpstreamPlan {
+    fn new(
+        resolve: Vec<Resolve>,
+        extra_ca: Vec<PathBuf>,
+        client_certs: Vec<ClientCert>,
+        proxy: Option<UpstreamProxy>,
+        allow_private: Vec<PrivateRange>,
+    ) -> Result<Self, PlanError> {
+        let proxies = upstream_proxy::proxies(proxy, |name| std::env::var_os(name))?;
+        Ok(Self { resolve, extra_ca, client_certs, proxies, allow_private })
+    }
+}
+
+impl ServerPlan {
+    fn new(run: RunArgs, rules: Rules) -> Result<Self, PlanError> {
+        Ok(Self {
+            lists: Lists { allow: run.allow, deny: run.deny },
+            rules,
+            rule_file: run.js_file,
+            request_log: run.request_log,
+            upstream: UpstreamPlan::new(
+                run.resolve,
+                run.upstream_ca,
+                run.client_cert,
+                run.upstream_proxy,
+                run.allow_private,
+            )?,
+            openings: Openings { tcp: run.allow_tcp, passthrough: run.passthrough },
+            workers: run.workers,
+            binds: Binds::from_environment(|name| std::env::var_os(name))?,
         })
     }
 }
@@ -240,12 +369,15 @@ fn network(word: &OsStr) -> Option<String> {
     matches!(word.parse(), Ok(PrivateRange::Net(_))).then(|| word.to_owned())
 }
 
-fn rules(code: Option<&str>, file: Option<&std::path::Path>) -> Result<Rules, RuleError> {
-    match (code, file) {
-        (Some(code), _) => Rules::compile(&RuleSource::inline(code.into())?),
-        (None, Some(path)) => Rules::compile(&RuleSource::file(path)?),
-        (None, None) => Ok(Rules::Absent),
-    }
+/// What decides: clap has seen to it that one thing does.
+fn rules(run: &RunArgs) -> Result<Rules, PlanError> {
+    Ok(match run {
+        RunArgs { js: Some(code), .. } => Rules::compile(&RuleSource::inline(code.into())?)?,
+        RunArgs { js_file: Some(path), .. } => Rules::compile(&RuleSource::file(path)?)?,
+        RunArgs { sh: Some(script), .. } => Rules::Program(Program::script(script)?),
+        RunArgs { proc: Some(command), .. } => Rules::Program(Program::lines(command)?),
+        _ => Rules::Absent,
+    })
 }
 
 /// Reads `URL`, `METHOD URL` or both in one word, as a request that came from this machine.
@@ -292,8 +424,11 @@ fn facts(method: Option<String>, url: &str) -> Result<RequestFacts, PlanError> {
         authority: Authority::new(named.host, named.port.unwrap_or(scheme.default_port())),
         path: path.to_owned(),
         query,
+        protocol: Some(Version::HTTP_11),
+        headers: Headers::default(),
         requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
         process: None,
+        time: SystemTime::now(),
     })
 }
 
@@ -316,8 +451,11 @@ fn connection(
         authority: Authority::new(host, port),
         path: String::new(),
         query: None,
+        protocol: None,
+        headers: Headers::default(),
         requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
         process: None,
+        time: SystemTime::now(),
     })
 }
 

@@ -8,15 +8,21 @@ use std::{
 
 use clap::Parser;
 
+#[cfg(target_os = "macos")]
+use super::keychain as trust;
+#[cfg(target_os = "linux")]
+use super::trust;
 use super::{
     args::{Action, Cli},
-    doctor, exit, log,
+    ca, doctor, exit, log,
     plan::{Plan, TestPlan},
+    question::Decider,
     report::Report,
 };
 use crate::{
-    policy::{Decision, DenyReason, NoProcesses, Opaque, RequestFacts},
+    policy::{Decision, DenyReason, Opaque, RequestFacts},
     session::{self, SessionError, Swept},
+    tls::Kept,
 };
 
 /// Runs the program: reads the command line, does what it asks for, and tells how it went.
@@ -37,7 +43,12 @@ pub fn main() -> ExitCode {
 
 fn verbosity(cli: &Cli) -> u8 {
     match &cli.action {
-        Some(Action::Cleanup { verbose, .. } | Action::Doctor { verbose, .. }) => verbose.verbose,
+        Some(
+            Action::Cleanup { verbose, .. }
+            | Action::Doctor { verbose, .. }
+            | Action::Ca { verbose, .. }
+            | Action::Trust { verbose, .. },
+        ) => verbose.verbose,
         #[cfg(target_os = "macos")]
         Some(Action::Setup { verbose, .. }) => verbose.verbose,
         None => cli.run.verbose.verbose,
@@ -47,13 +58,29 @@ fn verbosity(cli: &Cli) -> u8 {
 fn perform(plan: Plan) -> u8 {
     match plan {
         Plan::Run(run) => session::run(*run).map_or_else(|error| failed(&error), exit::of_outcome),
+        Plan::Weak(run) => {
+            session::run_weak(*run).map_or_else(|error| failed(&error), exit::of_outcome)
+        }
+        Plan::Server(server) => {
+            session::run_server(*server).map_or_else(|error| failed(&error), exit::of_outcome)
+        }
+        Plan::Ca(form) => with_kept(|kept, out| ca::show(kept, form, out)),
+        Plan::Trust(wish) => with_kept(|kept, out| trust::tell(kept, wish, out)),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
         #[cfg(target_os = "macos")]
         Plan::Setup { user } => {
             session::setup(user.as_deref()).map_or_else(|error| failed(&error), set_up)
         }
         Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
-        Plan::Test(test) => printed(answer(test, &mut io::stdout().lock())),
+        Plan::Test(plan) => test(*plan),
+    }
+}
+
+/// Does something with the kept authority, which is made if it isn't there.
+fn with_kept(tell: impl FnOnce(&Kept, &mut dyn Write) -> io::Result<u8>) -> u8 {
+    match session::kept::open() {
+        Ok(kept) => printed(tell(&kept, &mut io::stdout().lock())),
+        Err(error) => failed(&error),
     }
 }
 
@@ -65,12 +92,33 @@ fn printed(outcome: io::Result<u8>) -> u8 {
     })
 }
 
-/// Asks the rule, and prints its answer as data: the verdict's line, then the message if any.
-fn answer(test: TestPlan, out: &mut impl Write) -> io::Result<u8> {
-    let TestPlan { rules, facts } = test;
-    let decision =
-        rules.into_factory(Arc::new(NoProcesses)).engine().decide(&facts).held_to(facts.scheme);
-    let RequestFacts { method, .. } = &facts;
+/// Asks the rule, and prints its answer as data: the verdict's line, then the message if any, then
+/// what decided.
+fn test(test: TestPlan) -> u8 {
+    let TestPlan { lists, rules, facts, told } = test;
+    let decider = Decider { listed: lists.find(&facts), rules: &rules }.to_string();
+    let facts = Arc::new(facts);
+    match session::decide(lists, rules, &facts, told.run()) {
+        Ok(decision) => printed(answer(&facts, decision, &decider, &mut io::stdout().lock())),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Prints a decision and the decider.
+fn answer(
+    facts: &RequestFacts,
+    decision: Decision,
+    decider: &str,
+    out: &mut impl Write,
+) -> io::Result<u8> {
+    let code = tell(decision, facts, out)?;
+    writeln!(out, "decided by {decider}")?;
+    Ok(code)
+}
+
+/// Prints a decision, and gives the exit code that goes with it.
+fn tell(decision: Decision, facts: &RequestFacts, out: &mut impl Write) -> io::Result<u8> {
+    let RequestFacts { method, .. } = facts;
     let url = facts.url();
     match decision {
         Decision::Allow(limits) => {

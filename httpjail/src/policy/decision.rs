@@ -45,6 +45,8 @@ pub struct Denial {
 pub enum DenyReason {
     /// The rule said no.
     Rule,
+    /// `--deny` is about the request.
+    Listed,
     /// No rule was given.
     NoRule,
     /// The rule threw, ran out of its budget, or answered with something that proves nothing.

@@ -1,8 +1,14 @@
 //! What a rule may know about a request.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::IpAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use super::{Authority, Host};
+use http::Version;
+
+use super::{Authority, Headers, Host};
 
 /// How the jailed program spoke to the proxy, and how the proxy speaks to the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,10 +100,16 @@ pub struct RequestFacts {
     pub path: String,
     /// What follows the first `?`, without it.
     pub query: Option<String>,
+    /// The version of HTTP; none for a connection as a whole.
+    pub protocol: Option<Version>,
+    /// The header fields; none for a connection as a whole.
+    pub headers: Headers,
     /// The address from which the jailed program connected.
     pub requester: IpAddr,
     /// Who opened the connection, where the kernel could tell.
     pub process: Option<Process>,
+    /// When it came.
+    pub time: SystemTime,
 }
 
 impl RequestFacts {
@@ -110,5 +122,23 @@ impl RequestFacts {
             url.push_str(query);
         }
         url
+    }
+
+    /// The version of HTTP as it stands in a request line, or would.
+    pub fn protocol(&self) -> Option<&'static str> {
+        self.protocol.map(|version| match version {
+            Version::HTTP_09 => "HTTP/0.9",
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_11 => "HTTP/1.1",
+            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_3 => "HTTP/3",
+            _ => "HTTP",
+        })
+    }
+
+    /// When it came, in milliseconds since 1970 began, as JavaScript's `Date.now()` counts.
+    pub fn milliseconds(&self) -> u64 {
+        let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_millis().try_into().unwrap_or(u64::MAX)
     }
 }

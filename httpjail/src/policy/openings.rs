@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU16, str::FromStr};
 
-use super::{Authority, Host};
+use super::{Authority, Host, HostPattern};
 
 /// Port of DNS, whose connections all go to the stub.
 const DNS_PORT: u16 = 53;
@@ -19,17 +19,6 @@ pub struct Openings {
 /// That an option opens a connection. Only [`Openings::tcp`] tells so.
 #[derive(Debug)]
 pub struct Opened(());
-
-/// Which hosts are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
-    /// `*`: every name and every address.
-    Any,
-    /// This one.
-    Exactly(Host),
-    /// `*.example.com`: the names below that one, at any depth.
-    Below(String),
-}
 
 /// `HOST:PORT`, with wildcards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,49 +76,6 @@ impl TcpTarget {
     }
 }
 
-impl HostPattern {
-    /// Reads a pattern of server names, which are never addresses.
-    ///
-    /// # Errors
-    ///
-    /// [`OpeningError`] for an address, and for what is no pattern.
-    pub fn server_name(text: &str) -> Result<Self, OpeningError> {
-        match text.parse()? {
-            Self::Exactly(Host::Ip(_)) => Err(OpeningError::Address(text.to_owned())),
-            pattern @ (Self::Any | Self::Exactly(Host::Name(_)) | Self::Below(_)) => Ok(pattern),
-        }
-    }
-
-    fn matches(&self, host: &Host) -> bool {
-        match (self, host) {
-            (Self::Any, _) => true,
-            (Self::Exactly(this), host) => this == host,
-            (Self::Below(parent), Host::Name(name)) => {
-                name.strip_suffix(parent.as_str()).is_some_and(|rest| rest.ends_with('.'))
-            }
-            (Self::Below(_), Host::Ip(_)) => false,
-        }
-    }
-}
-
-impl FromStr for HostPattern {
-    type Err = OpeningError;
-
-    fn from_str(text: &str) -> Result<Self, OpeningError> {
-        if text == "*" {
-            return Ok(Self::Any);
-        }
-        let not_a_host = |_| OpeningError::Host(text.to_owned());
-        match text.strip_prefix("*.") {
-            None => Host::parse(text).map(Self::Exactly).map_err(not_a_host),
-            Some(parent) => match Host::parse(parent).map_err(not_a_host)? {
-                Host::Name(parent) => Ok(Self::Below(parent)),
-                Host::Ip(_) => Err(OpeningError::Host(text.to_owned())),
-            },
-        }
-    }
-}
-
 impl FromStr for TcpTarget {
     type Err = OpeningError;
 
@@ -153,16 +99,6 @@ impl FromStr for TcpTarget {
             return Err(OpeningError::Dns);
         }
         Ok(Self { host, port: Some(number) })
-    }
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str("*"),
-            Self::Exactly(host) => host.fmt(f),
-            Self::Below(parent) => write!(f, "*.{parent}"),
-        }
     }
 }
 
@@ -228,9 +164,6 @@ mod tests {
             assert_eq!(openings.passes_through(&Host::parse(name).unwrap()), passes, "{name}");
         }
         assert!(!Openings::default().passes_through(&Host::parse("a.test").unwrap()));
-        let address = OpeningError::Address("192.0.2.1".to_owned());
-        assert_eq!(HostPattern::server_name("192.0.2.1"), Err(address));
-        assert_eq!(HostPattern::server_name("*"), Ok(HostPattern::Any));
     }
 
     #[test]

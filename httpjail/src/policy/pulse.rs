@@ -72,8 +72,12 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use http::Version;
+
     use super::*;
-    use crate::policy::{Authority, Host, Scheme};
+    use crate::policy::{Authority, Headers, Host, Scheme};
 
     fn facts() -> Arc<RequestFacts> {
         Arc::new(RequestFacts {
@@ -82,8 +86,11 @@ mod tests {
             authority: Authority::new(Host::parse("a.test").unwrap(), 443),
             path: "/".to_owned(),
             query: None,
+            protocol: Some(Version::HTTP_11),
+            headers: Headers::default(),
             requester: [127, 0, 0, 1].into(),
             process: None,
+            time: UNIX_EPOCH,
         })
     }
 

@@ -38,11 +38,12 @@ impl Canary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::Aim;
 
     #[test]
     fn takes_each_connection_once_and_no_other() {
         let target = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let flow = |text| Flow { original: target(text), process: None };
+        let flow = |text| Flow { original: target(text), aim: Aim::Elsewhere, process: None };
         let mut canary = Canary::new(&[target("192.0.2.1:443"), target("[2001:db8::1]:443")], b"w");
         assert!(!canary.takes(&flow("192.0.2.1:80")));
         assert!(canary.takes(&flow("192.0.2.1:443")));

@@ -1,10 +1,12 @@
 //! From a request head to the facts that are judged: one host, one port, one path, whatever way
 //! the client wrote them, or a refusal (P8).
 
+use std::time::SystemTime;
+
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 
-use super::connection::Destination;
-use crate::policy::{Authority, AuthorityError, HostPort, RequestFacts, Scheme};
+use super::connection::{Destination, Reach};
+use crate::policy::{Authority, AuthorityError, Headers, Host, HostPort, RequestFacts, Scheme};
 
 /// Why a request can't be judged.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +35,8 @@ pub(super) enum Incoherent {
     HostDiffersFromUrl,
     #[error("the request's host or port differs from that of the connection")]
     Misdirected,
+    #[error("Loop detected: the request is for this proxy itself")]
+    Itself,
 }
 
 impl Incoherent {
@@ -42,6 +46,7 @@ impl Incoherent {
             Self::Connect | Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::Dns => StatusCode::FORBIDDEN,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::Itself => StatusCode::LOOP_DETECTED,
             Self::ConnectBody
             | Self::WebSocketVersion
             | Self::Target
@@ -54,12 +59,14 @@ impl Incoherent {
     }
 }
 
-/// The facts of a request that came over a connection to `destination`.
+/// The facts of a request that came over a connection to `destination`, but for its header fields,
+/// which are lent when it is judged.
 pub(super) fn facts(destination: &Destination, parts: &Parts) -> Result<RequestFacts, Incoherent> {
     if parts.method == Method::CONNECT {
         return Err(Incoherent::Connect);
     }
     let authority = authority(destination, parts)?;
+    not_itself(destination, &authority)?;
     let target = parts.uri.path_and_query().ok_or(Incoherent::Target)?;
     if !target.path().starts_with('/') {
         return Err(Incoherent::Target);
@@ -70,8 +77,11 @@ pub(super) fn facts(destination: &Destination, parts: &Parts) -> Result<RequestF
         authority,
         path: target.path().to_owned(),
         query: target.query().map(str::to_owned),
+        protocol: Some(parts.version),
+        headers: Headers::default(),
         requester: destination.requester,
         process: destination.process.clone(),
+        time: SystemTime::now(),
     })
 }
 
@@ -145,9 +155,13 @@ fn absolute_form(destination: &Destination, url: HostPort) -> Result<Authority, 
     }
 }
 
-/// A port that is named must be the connection's. Inside TLS so must the host.
+/// A port that is named must be the connection's, if that was meant for somebody else than the proxy.
+/// Inside TLS so must the host.
 fn agree(destination: &Destination, named: HostPort) -> Result<Authority, Incoherent> {
-    let port = destination.authority.port();
+    let port = match destination.reach {
+        Reach::Turned | Reach::Tunnel => destination.authority.port(),
+        Reach::Direct => named.port.unwrap_or(destination.scheme.default_port()),
+    };
     let same_port = named.port.is_none_or(|named| named == port);
     let same_host = match destination.scheme {
         Scheme::Http => true,
@@ -159,12 +173,27 @@ fn agree(destination: &Destination, named: HostPort) -> Result<Authority, Incohe
     Err(Incoherent::Misdirected)
 }
 
+/// Refuses a client that came to the proxy by itself and asks for just that. A name that only stands
+/// for the proxy is found out when it is resolved.
+pub(super) fn not_itself(destination: &Destination, asked: &Authority) -> Result<(), Incoherent> {
+    let own = &destination.authority;
+    let is_own_host = match asked.host() {
+        Host::Name(name) => name.as_str() == "localhost",
+        Host::Ip(_) => asked.host() == own.host(),
+    };
+    let is_own = destination.reach == Reach::Direct
+        && matches!(own.host(), Host::Ip(_))
+        && is_own_host
+        && asked.port() == own.port();
+    if is_own { Err(Incoherent::Itself) } else { Ok(()) }
+}
+
 /// Whether the header is the canonical name of the destination and nothing else, as it nearly
 /// always is: then there is nothing to parse.
 fn is_plainly(host: &HeaderValue, destination: &Destination) -> bool {
     match destination.authority.host() {
-        crate::policy::Host::Name(name) => host.as_bytes() == name.as_bytes(),
-        crate::policy::Host::Ip(_) => false,
+        Host::Name(name) => host.as_bytes() == name.as_bytes(),
+        Host::Ip(_) => false,
     }
 }
 
@@ -197,7 +226,6 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::policy::Host;
 
     fn destination(scheme: Scheme, host: &str, port: u16) -> Destination {
         Destination {
@@ -205,7 +233,7 @@ mod tests {
             authority: Authority::new(Host::parse(host).unwrap(), port),
             requester: "127.0.0.1".parse().unwrap(),
             process: None,
-            by_connect: false,
+            reach: Reach::Turned,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{Canary, FlowTable, SyntheticNames};
 use crate::{
-    policy::{EngineFactory, Openings},
+    policy::{Engines, Openings},
     record::Recorder,
     tls::Authority,
     upstream::{self, TrustError},
@@ -30,8 +30,8 @@ pub struct ProxyConfig {
     pub dns_tcp: Arc<dyn TcpDns>,
     /// Signs the leaves that jailed programs see.
     pub authority: Arc<Authority>,
-    /// Makes a rule engine for each worker.
-    pub engines: Arc<dyn EngineFactory>,
+    /// Judges requests.
+    pub engines: Engines,
     /// Writes the records.
     pub recorder: Recorder,
     /// What the user decided about the way out.
@@ -42,6 +42,8 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// How long a client may keep the proxy waiting.
     pub timeouts: Timeouts,
+    /// How long what is under way at the end may still take. Nothing is accepted meanwhile.
+    pub drain: Duration,
 }
 
 /// One worker for every two cores, from 1 to 4.

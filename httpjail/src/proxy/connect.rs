@@ -8,13 +8,13 @@ use http::request::Parts;
 
 use super::{
     coherence::{self, Incoherent},
-    connection::{DNS_PORT, Destination},
+    connection::{DNS_PORT, Destination, Reach},
 };
 use crate::policy::{Authority, HostPort};
 
 /// The host and port that a CONNECT request which came over a connection to `destination` names.
 pub(super) fn target(destination: &Destination, parts: &Parts) -> Result<Authority, Incoherent> {
-    if destination.by_connect {
+    if destination.reach == Reach::Tunnel {
         return Err(Incoherent::Connect);
     }
     let (None, Some(authority)) = (parts.uri.scheme(), parts.uri.authority()) else {
@@ -34,7 +34,9 @@ pub(super) fn target(destination: &Destination, parts: &Parts) -> Result<Authori
     if port == DNS_PORT {
         return Err(Incoherent::Dns);
     }
-    Ok(Authority::new(host, port))
+    let target = Authority::new(host, port);
+    coherence::not_itself(destination, &target)?;
+    Ok(target)
 }
 
 #[cfg(test)]
@@ -44,7 +46,7 @@ mod tests {
     use super::*;
     use crate::policy::{AuthorityError, Host, Scheme};
 
-    fn read(target: &str, hosts: &[&str], by_connect: bool) -> Result<String, Incoherent> {
+    fn read(target: &str, hosts: &[&str], reach: Reach) -> Result<String, Incoherent> {
         let version = if hosts.is_empty() { Version::HTTP_10 } else { Version::HTTP_11 };
         let mut request = Request::builder().method(Method::CONNECT).version(version).uri(target);
         for host in hosts {
@@ -56,7 +58,7 @@ mod tests {
             authority: Authority::new(Host::parse("proxy.test").unwrap(), 3128),
             requester: "127.0.0.1".parse().unwrap(),
             process: None,
-            by_connect,
+            reach,
         };
         super::target(&destination, &parts).map(|target| target.to_string())
     }
@@ -69,7 +71,11 @@ mod tests {
             ("a.test:443", &[], "a.test:443"),
             ("[::1]:443", &["[::1]:443"], "[::1]:443"),
         ] {
-            assert_eq!(read(target, hosts, false).as_deref(), Ok(read_as), "{target} {hosts:?}");
+            assert_eq!(
+                read(target, hosts, Reach::Turned).as_deref(),
+                Ok(read_as),
+                "{target} {hosts:?}"
+            );
         }
         for (target, hosts, refusal) in [
             ("a.test", &["a.test"][..], Incoherent::Target),
@@ -82,12 +88,12 @@ mod tests {
             ("a.test:443", &["a.test:443", "a.test:443"], Incoherent::HostCount),
             ("u@a.test:443", &["a.test:443"], Incoherent::Authority(AuthorityError::UserInfo)),
         ] {
-            assert_eq!(read(target, hosts, false), Err(refusal), "{target} {hosts:?}");
+            assert_eq!(read(target, hosts, Reach::Turned), Err(refusal), "{target} {hosts:?}");
         }
     }
 
     #[test]
     fn what_is_asked_for_in_a_tunnel_is_no_tunnel() {
-        assert_eq!(read("a.test:443", &["a.test:443"], true), Err(Incoherent::Connect));
+        assert_eq!(read("a.test:443", &["a.test:443"], Reach::Tunnel), Err(Incoherent::Connect));
     }
 }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use super::{
-    Flow, SyntheticNames, Timeouts, http2, intercept,
+    Aim, Flow, SyntheticNames, Timeouts, http2, intercept,
     listener::Downstream,
     opaque, pinned, serve,
     sniff::{Protocol, sniff},
@@ -34,8 +34,19 @@ pub(super) struct Destination {
     pub(super) authority: Authority,
     pub(super) requester: IpAddr,
     pub(super) process: Option<Process>,
-    /// Whether the client asked for it by CONNECT.
-    pub(super) by_connect: bool,
+    pub(super) reach: Reach,
+}
+
+/// How a client has come to where it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Its connection was turned: it takes us for the server at its destination.
+    Turned,
+    /// It connected to this proxy, whose address the destination is until a request, or a server
+    /// name, tells another.
+    Direct,
+    /// It asked for a tunnel by CONNECT.
+    Tunnel,
 }
 
 impl Destination {
@@ -45,7 +56,10 @@ impl Destination {
             authority: Authority::new(host_at(flow.original.ip(), names), flow.original.port()),
             requester: client.ip().to_canonical(),
             process: flow.process,
-            by_connect: false,
+            reach: match flow.aim {
+                Aim::Elsewhere => Reach::Turned,
+                Aim::Proxy => Reach::Direct,
+            },
         }
     }
 
@@ -56,12 +70,21 @@ impl Destination {
             Host::Name(_) => target,
         };
         let (requester, process) = (self.requester, self.process.clone());
-        Self { scheme: Scheme::Http, authority, requester, process, by_connect: true }
+        Self { scheme: Scheme::Http, authority, requester, process, reach: Reach::Tunnel }
     }
 
     fn inside_tls(self, host: Host) -> Self {
-        let authority = Authority::new(host, self.authority.port());
+        let authority = Authority::new(host, self.tls_port());
         Self { scheme: Scheme::Https, authority, ..self }
+    }
+
+    /// The port of what is asked for by TLS. A client that came to the proxy by itself tells none
+    /// but in its requests.
+    pub(super) fn tls_port(&self) -> u16 {
+        match self.reach {
+            Reach::Turned | Reach::Tunnel => self.authority.port(),
+            Reach::Direct => Scheme::Https.default_port(),
+        }
     }
 }
 
@@ -78,7 +101,7 @@ pub(super) async fn serve(worker: Rc<Worker>, downstream: Downstream) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a connection was closed: it can't be served"),
     };
-    if flow.original.port() == DNS_PORT {
+    if flow.aim == Aim::Elsewhere && flow.original.port() == DNS_PORT {
         worker.dns_tcp.serve(stream).await;
     } else {
         let destination = Destination::new(flow, client, &*worker.names);
@@ -98,7 +121,11 @@ pub(super) async fn dispatch<S>(worker: Rc<Worker>, destination: Destination, mu
 where
     S: Stream + 'static,
 {
-    if let Some(opened) = worker.openings.tcp(&destination.authority) {
+    let opened = match destination.reach {
+        Reach::Turned | Reach::Tunnel => worker.openings.tcp(&destination.authority),
+        Reach::Direct => None,
+    };
+    if let Some(opened) = opened {
         let stream = Prefixed::new(Bytes::new(), stream);
         return Box::pin(opaque::carry_opened(&worker, &destination, opened, stream)).await;
     }
@@ -122,7 +149,7 @@ where
         (Protocol::Tls, stream) => {
             let pinned = Box::pin(pinned::serve(&worker, &destination, stream)).await;
             let Some(stream) = pinned else { return };
-            match intercept::accept(&worker, &destination.authority, Bulk::new(stream)).await {
+            match intercept::accept(&worker, &destination, Bulk::new(stream)).await {
                 Ok((stream, host)) => {
                     let destination = destination.inside_tls(host);
                     match stream.get_ref().1.alpn_protocol() {
@@ -137,6 +164,10 @@ where
             }
         }
         (Protocol::Http2, stream) => http2::serve(worker, destination, stream).await,
+        (Protocol::Opaque, _) if destination.reach == Reach::Direct => {
+            // It asked for nothing that is elsewhere.
+            worker.recorder.refused_flow("TCP", &destination.authority);
+        }
         (Protocol::Opaque, stream) => {
             Box::pin(opaque::judge_tcp(&worker, &destination, stream)).await;
         }
@@ -148,7 +179,7 @@ where
 
 /// Nothing was said. Who opened a tunnel before has asked for something, though.
 fn never_came(worker: &Worker, destination: &Destination) {
-    if destination.by_connect {
+    if destination.reach == Reach::Tunnel {
         worker.recorder.refused_flow("TCP", &destination.authority);
     }
 }
@@ -174,18 +205,23 @@ async fn first_bytes<S: Stream>(
     bytes: &mut BytesMut,
 ) -> io::Result<First> {
     let Timeouts { silence, first_bytes: mut patience, .. } = worker.timeouts;
-    if worker.gate.may_open_tcp() {
+    if destination.reach != Reach::Direct && worker.gate.may_open_tcp() {
         if let Ok(told) = timeout(silence, read_until_told(stream, bytes)).await {
             return told;
         }
-        match worker.gate.judge_silent(opaque::facts(destination)) {
-            Silent::Open(permitted) => return Ok(First::Open(Box::new(permitted))),
+        match worker.gate.judge_silent(opaque::facts(destination)).await {
+            Silent::Open(permitted) => return Ok(First::Open(permitted)),
             Silent::Denied => return Ok(First::Denied),
             Silent::Unknown => patience = patience.saturating_sub(silence),
         }
     }
-    let told = timeout(patience, read_until_told(stream, bytes)).await;
-    told.unwrap_or(Ok(First::Told(Protocol::NeedMore)))
+    tokio::select! {
+        biased;
+        told = timeout(patience, read_until_told(stream, bytes)) => {
+            told.unwrap_or(Ok(First::Told(Protocol::NeedMore)))
+        }
+        () = worker.closing.silence() => Ok(First::Nothing),
+    }
 }
 
 async fn read_until_told<S: Stream>(stream: &mut S, bytes: &mut BytesMut) -> io::Result<First> {

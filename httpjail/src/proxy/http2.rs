@@ -28,14 +28,13 @@ use super::{
     held::Held,
     hints::Hints,
     patience::{Busy, Watch},
-    refuse,
-    serve::{self, Refusal},
+    refuse, serve,
     turn::Turn,
     websocket::{self, Handshake},
     worker::Worker,
 };
 use crate::{
-    policy::{Authority, Permitted},
+    policy::{Authority, Denial, Judging, Permitted},
     streams::{Arriving, Duplex, Pump, Received, Rest},
     upstream::UpstreamError,
 };
@@ -56,7 +55,16 @@ const RESETS: usize = 32;
 /// How many broken requests a client may send on one connection.
 const BROKEN: usize = 256;
 
+type Asked = Result<Judging<Request<Arriving>>, Incoherent>;
 type Judged = Result<Permitted<Request<Arriving>>, Refusal>;
+
+/// Why a request gets no further.
+enum Refusal {
+    /// It contradicts itself.
+    Incoherent(Incoherent),
+    /// The rule said no.
+    Denied(Denial),
+}
 
 /// One connection that speaks HTTP/2.
 struct Session {
@@ -117,6 +125,8 @@ where
 {
     session.watch.await_request();
     session.tally.begin();
+    let closing = Rc::clone(&session.worker.closing);
+    let mut closing = pin!(closing.begun());
     let mut goes = false;
     loop {
         let next = poll_fn(|cx| {
@@ -133,6 +143,10 @@ where
                 Some(Err(error)) => return End::Broken(error),
                 None => return End::Closed,
             },
+            () = &mut closing, if !goes => {
+                connection.graceful_shutdown();
+                goes = true;
+            }
             () = session.watch.expired() => {
                 if goes {
                     return End::OutOfPatience;
@@ -161,11 +175,11 @@ impl Session {
         let expects = request.headers().contains_key(header::EXPECT);
         // One without a length may go on for as long as the answer does: a gRPC call.
         let is_sized = request.headers().contains_key(header::CONTENT_LENGTH);
-        let (judged, rest) = self.judge(request);
+        let (asked, rest) = self.judge(request);
         let session = Rc::clone(self);
         spawn_local(async move {
             let form = Form { is_head, expects, upload: rest.clone().filter(|_| is_sized) };
-            session.answer(judged, respond, form).await;
+            session.answer(asked, respond, form).await;
             if let Some(rest) = rest.and_then(|rest| rest.take()) {
                 drain(rest).await;
             }
@@ -173,9 +187,9 @@ impl Session {
         });
     }
 
-    /// The permit, or why there is none; recorded either way. And where the rest of the body is, if
-    /// there is a body.
-    fn judge(&self, request: Request<RecvStream>) -> (Judged, Option<Rest>) {
+    /// The judgement, or why there is none; it has its record either way. And where the rest of the
+    /// body is, if there is a body.
+    fn judge(&self, request: Request<RecvStream>) -> (Asked, Option<Rest>) {
         let (mut parts, body) = request.into_parts();
         headers::join_cookies(&mut parts.headers);
         let has_body = !body.is_end_stream();
@@ -184,20 +198,18 @@ impl Session {
         (self.judge_parts(parts, Arriving::Http2(body)), rest)
     }
 
-    fn judge_parts(&self, parts: Parts, body: Arriving) -> Judged {
-        let facts = coherence::facts(&self.destination, &parts).map_err(|cause| {
-            self.refused(1);
-            Refusal::Incoherent(cause)
-        })?;
-        self.worker.gate.judge(facts, Request::from_parts(parts, body)).map_err(Refusal::Denied)
+    fn judge_parts(&self, parts: Parts, body: Arriving) -> Asked {
+        let facts = coherence::facts(&self.destination, &parts);
+        let facts = facts.inspect_err(|_| self.refused(1))?;
+        Ok(self.worker.gate.judge_request(facts, Request::from_parts(parts, body)))
     }
 
     /// What a CONNECT opens. It decides nothing itself, and has no record, unless it asks for a
     /// WebSocket.
-    fn judge_connect(&self, mut parts: Parts) -> Result<Opening, Refusal> {
+    fn judge_connect(&self, mut parts: Parts) -> Result<Opening, Incoherent> {
         let incoherent = |cause| {
             self.refused(1);
-            Refusal::Incoherent(cause)
+            cause
         };
         if parts.headers.contains_key(header::CONTENT_LENGTH) {
             return Err(incoherent(Incoherent::ConnectBody));
@@ -208,36 +220,34 @@ impl Session {
         };
         let handshake = Handshake::by_connect(&protocol, &mut parts).map_err(incoherent)?;
         headers::join_cookies(&mut parts.headers);
-        let permitted = self.judge_parts(parts, Arriving::nothing())?;
-        Ok(Opening::WebSocket(Box::new(permitted), handshake))
+        let judging = self.judge_parts(parts, Arriving::nothing())?;
+        Ok(Opening::WebSocket(Box::new(judging), handshake))
     }
 
     /// Answers a CONNECT, and serves what it opens.
     async fn open(
         &self,
-        judged: Result<Opening, Refusal>,
+        asked: Result<Opening, Incoherent>,
         body: RecvStream,
         mut respond: SendResponse<Bytes>,
         busy: Busy,
     ) {
-        let (response, turn) = match judged {
+        let (response, turn) = match asked {
             Ok(Opening::Tunnel(target)) => {
                 (Response::new(Content::empty()), Some(Turn::Connect(target)))
             }
-            Ok(Opening::WebSocket(permitted, handshake)) => {
-                let client = &self.worker.client;
-                let mut opened = pin!(websocket::open(client, *permitted, &handshake, &self.watch));
-                let opened = tokio::select! {
-                    biased;
-                    opened = &mut opened => opened,
-                    _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
-                };
-                match opened {
-                    Ok((response, agreed)) => (response, agreed.map(Turn::WebSocket)),
-                    Err(failure) => (failed(&failure), None),
+            Ok(Opening::WebSocket(judging, handshake)) => {
+                match settle(Ok(*judging), &mut respond).await {
+                    Some(Ok(permitted)) => {
+                        let opened = self.open_websocket(permitted, &handshake, &mut respond);
+                        let Some(opened) = opened.await else { return };
+                        opened
+                    }
+                    Some(Err(refusal)) => (refused(refusal), None),
+                    None => return,
                 }
             }
-            Err(refusal) => (refused(refusal), None),
+            Err(cause) => (refused(Refusal::Incoherent(cause)), None),
         };
         let Some(turn) = turn else {
             send(response, respond, Form::default()).await;
@@ -254,7 +264,29 @@ impl Session {
         }
     }
 
-    async fn answer(&self, judged: Judged, mut respond: SendResponse<Bytes>, form: Form) {
+    /// The answer to who asks for a WebSocket, and what it agrees to; `None` when the client has
+    /// given up.
+    async fn open_websocket(
+        &self,
+        permitted: Permitted<Request<Arriving>>,
+        handshake: &Handshake,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Option<(Response<Content>, Option<Turn>)> {
+        let client = &self.worker.client;
+        let mut opened = pin!(websocket::open(client, permitted, handshake, &self.watch));
+        let opened = tokio::select! {
+            biased;
+            opened = &mut opened => opened,
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return None,
+        };
+        Some(match opened {
+            Ok((response, agreed)) => (response, agreed.map(Turn::WebSocket)),
+            Err(failure) => (failed(&failure), None),
+        })
+    }
+
+    async fn answer(&self, asked: Asked, mut respond: SendResponse<Bytes>, form: Form) {
+        let Some(judged) = settle(asked, &mut respond).await else { return };
         if form.expects && judged.is_ok() {
             let mut go_on = Response::new(());
             *go_on.status_mut() = StatusCode::CONTINUE;
@@ -345,11 +377,24 @@ impl Session {
     }
 }
 
+/// What was decided; `None` when the client has given up before that.
+async fn settle(asked: Asked, respond: &mut SendResponse<Bytes>) -> Option<Judged> {
+    let judging = match asked {
+        Ok(judging) => judging,
+        Err(cause) => return Some(Err(Refusal::Incoherent(cause))),
+    };
+    tokio::select! {
+        biased;
+        settled = judging.settle() => Some(settled.map_err(Refusal::Denied)),
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => None,
+    }
+}
+
 /// What a CONNECT opens.
 enum Opening {
     /// A way to what is judged inside it.
     Tunnel(Authority),
-    WebSocket(Box<Permitted<Request<Arriving>>>, Handshake),
+    WebSocket(Box<Judging<Request<Arriving>>>, Handshake),
 }
 
 fn failed(failure: &Failure) -> Response<Content> {

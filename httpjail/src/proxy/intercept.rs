@@ -11,7 +11,11 @@ use rustls::server::{Acceptor, ClientHello};
 use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use super::{stream::Stream, worker::Worker};
+use super::{
+    connection::{Destination, Reach},
+    stream::Stream,
+    worker::Worker,
+};
 use crate::{
     policy::{Authority, AuthorityError, Host},
     tls,
@@ -30,6 +34,8 @@ pub(super) enum InterceptError {
     Timeout,
     #[error("read a client hello: {0}")]
     Hello(#[source] io::Error),
+    #[error("find out what is asked for: the client names no server (SNI)")]
+    NoName,
     #[error("read the server name: {0}")]
     ServerName(#[from] AuthorityError),
     #[error("mint a leaf: {0}")]
@@ -42,11 +48,12 @@ pub(super) enum InterceptError {
 /// `destination` says where it sent none.
 pub(super) async fn accept<S: Stream>(
     worker: &Worker,
-    destination: &Authority,
+    destination: &Destination,
     stream: S,
 ) -> Result<(TlsStream<S>, Host), Failure> {
-    let mut target = destination.clone();
-    let handshake = timeout(worker.timeouts.handshake, handshake(worker, &mut target, stream));
+    let mut target = destination.authority.clone();
+    let handshake =
+        timeout(worker.timeouts.handshake, handshake(worker, destination, &mut target, stream));
     match handshake.await.unwrap_or(Err(InterceptError::Timeout)) {
         Ok(stream) => Ok((stream, target.host().clone())),
         Err(error) => Err(Failure { error, target }),
@@ -60,14 +67,17 @@ pub(super) fn asked_for(hello: &ClientHello<'_>) -> Option<Result<Host, Authorit
 
 async fn handshake<S: Stream>(
     worker: &Worker,
+    destination: &Destination,
     target: &mut Authority,
     stream: S,
 ) -> Result<TlsStream<S>, InterceptError> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream)
         .await
         .map_err(InterceptError::Hello)?;
-    if let Some(host) = asked_for(&start.client_hello()) {
-        *target = Authority::new(host?, target.port());
+    match asked_for(&start.client_hello()) {
+        Some(host) => *target = Authority::new(host?, destination.tls_port()),
+        None if destination.reach == Reach::Direct => return Err(InterceptError::NoName),
+        None => {}
     }
     worker.client.expect_tls();
     let config = worker.leaves.borrow_mut().server_config(target.host())?;

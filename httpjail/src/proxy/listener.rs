@@ -7,6 +7,7 @@
 
 use std::{
     io::{self, ErrorKind},
+    mem,
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
@@ -44,14 +45,16 @@ pub(super) struct Downstream {
 }
 
 /// Serves the jail until `stop` becomes readable or its other end is closed, on threads of its own;
-/// the calling thread accepts. Connections that are open at the end are cut.
+/// the calling thread accepts. Connections that are open at the end, or after the time that they
+/// have left then, are cut.
 ///
 /// # Errors
 ///
 /// When the proxy can't start or wait for connections any more, or when rules hang too often.
-pub fn run(config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
+pub fn run(mut config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
     let mut own = Vec::new();
-    for listener in &config.listeners {
+    let listeners = mem::take(&mut config.listeners);
+    for listener in &listeners {
         listener.set_nonblocking(true).map_err(ProxyError::Listen)?;
         own.push(listener.local_addr().map_err(ProxyError::Listen)?);
     }
@@ -59,7 +62,7 @@ pub fn run(config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
     let slots = Arc::new(Slots::new(connection_limit()).map_err(ProxyError::Listen)?);
     let staff = Staff::start(&config, &route)?;
     let mut acceptor = Acceptor {
-        listeners: &config.listeners,
+        listeners,
         flows: &*config.flows,
         canary: config.canary.clone(),
         slots,
@@ -67,12 +70,17 @@ pub fn run(config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
         check_up: (config.timeouts.decision / 4).min(CHECK_UP),
     };
     let end = acceptor.accept_until(stop.as_fd());
-    acceptor.staff.stop();
+    if !config.drain.is_zero() {
+        acceptor.accept_rest();
+    }
+    // Who comes from now on is told so by the kernel, or served by another who listens there.
+    drop(acceptor.listeners);
+    acceptor.staff.stop(config.drain);
     end
 }
 
 struct Acceptor<'a> {
-    listeners: &'a [TcpListener],
+    listeners: Vec<TcpListener>,
     flows: &'a dyn FlowTable,
     canary: Canary,
     slots: Arc<Slots>,
@@ -104,9 +112,8 @@ impl Acceptor<'_> {
             }
             let ready: Vec<_> = ready.collect();
             self.staff.check_up()?;
-            let listeners = self.listeners;
-            for (listener, ready) in listeners.iter().zip(ready) {
-                if ready && let Err(error) = self.accept_batch(listener) {
+            for (number, ready) in ready.into_iter().enumerate() {
+                if ready && let Err(error) = self.accept_batch(number) {
                     tracing::warn!(%error, "can't accept a connection for now");
                     rest = Some(REST);
                 }
@@ -114,13 +121,23 @@ impl Acceptor<'_> {
         }
     }
 
-    /// Accepts what waits at `listener`. An error means that the system is short of something.
-    fn accept_batch(&mut self, listener: &TcpListener) -> io::Result<()> {
+    /// Accepts what has come before the end.
+    fn accept_rest(&mut self) {
+        for number in 0..self.listeners.len() {
+            if let Err(error) = self.accept_batch(number) {
+                tracing::debug!(%error, "connections that had come at the end are not accepted");
+            }
+        }
+    }
+
+    /// Accepts what waits at a listener. An error means that the system is short of something.
+    fn accept_batch(&mut self, number: usize) -> io::Result<()> {
         for _ in 0..BATCH {
             if self.slots.are_full() {
                 tracing::debug!("the jail has too many connections; new ones wait");
                 return Ok(());
             }
+            let Some(listener) = self.listeners.get(number) else { break };
             match listener.accept() {
                 Ok((stream, client)) => self.admit(stream, client),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -135,7 +152,7 @@ impl Acceptor<'_> {
 
     /// Hands a connection of this jail to a worker, and resets any other (P2, P13).
     fn admit(&mut self, stream: TcpStream, client: SocketAddr) {
-        let flow = match self.flows.take(client) {
+        let flow = match self.flows.take(&stream, client) {
             Ok(Some(flow)) => flow,
             Ok(None) => {
                 tracing::warn!(%client, "a connection that is not of this jail was reset");

@@ -1,6 +1,9 @@
 //! Connections as a whole: judged by where they go, and carried unread.
 
-use std::{any::Any, time::Duration};
+use std::{
+    any::Any,
+    time::{Duration, SystemTime},
+};
 
 use socket2::SockRef;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -12,7 +15,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    policy::{Authority, Host, Opened, Permitted, RequestFacts, Scheme},
+    policy::{Authority, Headers, Host, Opened, Permitted, RequestFacts, Scheme},
     streams::Prefixed,
     upstream::Origin,
 };
@@ -33,8 +36,11 @@ fn facts_of(destination: &Destination, scheme: Scheme, authority: Authority) -> 
         authority,
         path: String::new(),
         query: None,
+        protocol: None,
+        headers: Headers::default(),
         requester: destination.requester,
         process: destination.process.clone(),
+        time: SystemTime::now(),
     }
 }
 
@@ -63,7 +69,7 @@ pub(super) async fn judge_tcp<S: Stream + 'static>(
     destination: &Destination,
     stream: Prefixed<S>,
 ) {
-    if let Ok(permitted) = worker.gate.judge(facts(destination), stream) {
+    if let Ok(permitted) = worker.gate.judge(facts(destination), stream).settle().await {
         carry(worker, permitted).await;
     }
 }
@@ -75,8 +81,9 @@ pub(super) async fn judge_tls<S: Stream + 'static>(
     name: Host,
     mut stream: Prefixed<S>,
 ) {
-    let authority = Authority::new(name, destination.authority.port());
-    match worker.gate.judge(facts_of(destination, Scheme::Tls, authority), ()) {
+    let authority = Authority::new(name, destination.tls_port());
+    let facts = facts_of(destination, Scheme::Tls, authority);
+    match worker.gate.judge(facts, ()).settle().await {
         Ok(permitted) => carry(worker, permitted.with(stream)).await,
         // Who doesn't hear it any more has ended the connection.
         Err(_) => drop(stream.write_all(&ACCESS_DENIED).await),

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::{body::Content, coherence::Incoherent, forward::Failure, headers::HTTPJAIL};
-use crate::policy::Denial;
+use crate::{policy::Denial, upstream::UpstreamError};
 
 /// The gate said no.
 pub(super) fn denied(denial: Denial) -> Response<Content> {
@@ -34,7 +34,11 @@ pub(super) fn failed(failure: &Failure) -> Response<Content> {
         Failure::TooLarge(_) => response(StatusCode::PAYLOAD_TOO_LARGE, failure.to_string()),
         Failure::Upstream(error) => {
             let text = format!("httpjail failed to {}\n", error.in_one_line());
-            response(StatusCode::BAD_GATEWAY, text)
+            let status = match error {
+                UpstreamError::Loop(_) => StatusCode::LOOP_DETECTED,
+                _ => StatusCode::BAD_GATEWAY,
+            };
+            response(status, text)
         }
     }
 }

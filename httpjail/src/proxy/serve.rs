@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
+    pin::pin,
     rc::Rc,
     time::Duration,
 };
@@ -33,7 +34,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    policy::{Authority, Denial, Permitted},
+    policy::{Authority, Judging, Permitted},
     streams::{Arriving, Prefixed},
 };
 
@@ -52,24 +53,18 @@ struct Session {
     interim: Rc<Interim>,
     /// The version of the last request.
     version: Cell<Version>,
+    /// Whether a request has come.
+    has_judged: Cell<bool>,
     /// What the last answer has agreed to.
     turn: RefCell<Option<Turn>>,
 }
 
 /// What becomes of a request that gets further.
 enum Next {
-    Forward(Permitted<Request<Arriving>>),
-    WebSocket(Permitted<Request<Arriving>>, Handshake),
+    Forward(Judging<Request<Arriving>>),
+    WebSocket(Judging<Request<Arriving>>, Handshake),
     /// A CONNECT's, whose inside is to come.
     Tunnel,
-}
-
-/// Why a request gets no further.
-pub(super) enum Refusal {
-    /// It contradicts itself.
-    Incoherent(Incoherent),
-    /// The rule said no.
-    Denied(Denial),
 }
 
 /// The settings for all connections of a worker.
@@ -91,6 +86,7 @@ where
         worker,
         destination,
         version: Cell::default(),
+        has_judged: Cell::default(),
         turn: RefCell::default(),
     });
     let stream = Watched::new(stream, Rc::clone(&session.watch));
@@ -104,10 +100,22 @@ where
         async move { Ok::<_, Infallible>(session.answer(judged).await) }
     });
     let mut connection = session.worker.http.serve_connection(TokioIo::new(&mut stream), service);
-    let outcome = tokio::select! {
-        biased;
-        outcome = &mut connection => Some(outcome),
-        () = session.watch.expired() => None,
+    let closing = Rc::clone(&session.worker.closing);
+    let mut closing = pin!(closing.begun());
+    let mut closes = false;
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut connection => break Some(outcome),
+            () = session.watch.expired() => break None,
+            () = &mut closing, if !closes => {
+                closes = true;
+                // Before its first request hyper would close it unread, but something has come.
+                if session.has_judged.get() {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        }
     };
     let unread = connection.into_parts().read_buf;
     let mut stream = stream.into_inner().into_inner();
@@ -129,15 +137,16 @@ where
 }
 
 impl Session {
-    /// What becomes of the request, or why it gets no further; recorded either way, but for a
-    /// CONNECT, whose inside is to come.
-    fn judge(&self, request: Request<Arriving>) -> Result<Next, Refusal> {
+    /// What becomes of the request, or why it can't be judged; it has its record either way, but for
+    /// a CONNECT, whose inside is to come.
+    fn judge(&self, request: Request<Arriving>) -> Result<Next, Incoherent> {
         let (parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         if has_body {
             self.watch.expect_body();
         }
         self.version.set(parts.version);
+        self.has_judged.set(true);
         let expects = has_body && headers::expects_continue(&parts.headers);
         self.interim.begin(parts.version, expects);
         if parts.method == Method::CONNECT {
@@ -151,10 +160,10 @@ impl Session {
         let may_turn = !parts.extensions.is_empty() && body.is_end_stream();
         let handshake = may_turn.then(|| Handshake::of(&parts)).flatten();
         let request = Request::from_parts(parts, body);
-        let permitted = self.worker.gate.judge(facts, request).map_err(Refusal::Denied)?;
+        let judging = self.worker.gate.judge_request(facts, request);
         Ok(match handshake {
-            None => Next::Forward(permitted),
-            Some(handshake) => Next::WebSocket(permitted, handshake),
+            None => Next::Forward(judging),
+            Some(handshake) => Next::WebSocket(judging, handshake),
         })
     }
 
@@ -165,13 +174,18 @@ impl Session {
         connect::target(&self.destination, parts)
     }
 
-    async fn answer(&self, judged: Result<Next, Refusal>) -> Response<Answer> {
+    async fn answer(&self, judged: Result<Next, Incoherent>) -> Response<Answer> {
         let answered = match judged {
-            Ok(Next::Forward(permitted)) => self.forward(permitted).await,
-            Ok(Next::WebSocket(permitted, handshake)) => self.open(permitted, &handshake).await,
+            Ok(Next::Forward(judging)) => match judging.settle().await {
+                Ok(permitted) => self.forward(permitted).await,
+                Err(denial) => Ok(refuse::denied(denial)),
+            },
+            Ok(Next::WebSocket(judging, handshake)) => match judging.settle().await {
+                Ok(permitted) => self.open(permitted, &handshake).await,
+                Err(denial) => Ok(refuse::denied(denial)),
+            },
             Ok(Next::Tunnel) => Ok(Response::new(Content::empty())),
-            Err(Refusal::Incoherent(cause)) => Ok(refuse::incoherent(&cause)),
-            Err(Refusal::Denied(denial)) => Ok(refuse::denied(denial)),
+            Err(cause) => Ok(refuse::incoherent(&cause)),
         };
         let mut response = answered.unwrap_or_else(|failure| {
             tracing::debug!(error = %failure, "a permitted request failed");
@@ -181,8 +195,10 @@ impl Session {
             // Keeps hyper from telling that the connection stays: its end is that of the body.
             *response.version_mut() = Version::HTTP_10;
         }
-        if self.interim.is_body_waiting() {
-            // Nobody has asked for the body, so whatever comes behind this answer is not read.
+        let ends = self.worker.closing.has_begun() && self.turn.borrow().is_none();
+        if ends || self.interim.is_body_waiting() {
+            // Nobody has asked for the body, so whatever comes behind this answer is not read; or the
+            // end has come, and it is not served.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|content| Answer::new(content, &self.watch, &self.interim))
@@ -232,9 +248,9 @@ impl Session {
         }
     }
 
-    fn refused(&self, cause: Incoherent) -> Refusal {
+    fn refused(&self, cause: Incoherent) -> Incoherent {
         self.record_refusal();
-        Refusal::Incoherent(cause)
+        cause
     }
 
     /// Records what can't be judged as a request.

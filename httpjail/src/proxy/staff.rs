@@ -140,10 +140,10 @@ impl<'a> Staff<'a> {
         Ok(())
     }
 
-    /// Cuts what is under way and waits for the threads' end; one that hangs is left to the
-    /// process's end.
-    pub(super) fn stop(self) {
-        let deadline = Instant::now() + END;
+    /// Gives what is under way the time of `drain`, cuts the rest and waits for the threads' end; one
+    /// that hangs is left to the process's end.
+    pub(super) fn stop(self, drain: Duration) {
+        let deadline = Instant::now() + drain + END;
         let (downstreams, threads): (Vec<_>, Vec<_>) = self
             .members
             .into_iter()

@@ -17,11 +17,16 @@ use tokio::{
 };
 
 use super::{
-    ProxyConfig, SyntheticNames, TcpDns, Timeouts, buffers::Buffers, connection, ech,
-    listener::Downstream, patience::Patience, serve,
+    ProxyConfig, SyntheticNames, TcpDns, Timeouts,
+    buffers::Buffers,
+    closing::{self, Closing},
+    connection, ech,
+    listener::Downstream,
+    patience::Patience,
+    serve,
 };
 use crate::{
-    policy::{EngineFactory, Gate, Openings, Pulse},
+    policy::{Engines, Gate, Openings, Pulse},
     record::Recorder,
     tls::{Authority, Leaves},
     upstream::{Client, Route},
@@ -46,11 +51,12 @@ pub(super) struct Worker {
     pub(super) timeouts: Timeouts,
     pub(super) patience: Rc<Patience>,
     pub(super) http: http1::Builder,
+    pub(super) closing: Rc<Closing>,
 }
 
 /// What a thread needs to become a worker.
 pub(super) struct Seed {
-    engines: Arc<dyn EngineFactory>,
+    engines: Engines,
     recorder: Recorder,
     route: Arc<Route>,
     openings: Openings,
@@ -58,6 +64,7 @@ pub(super) struct Seed {
     names: Arc<dyn SyntheticNames>,
     dns_tcp: Arc<dyn TcpDns>,
     timeouts: Timeouts,
+    drain: Duration,
     pulse: Arc<Pulse>,
 }
 
@@ -65,7 +72,7 @@ impl Seed {
     /// `pulse` is where the worker's decisions show.
     pub(super) fn new(config: &ProxyConfig, route: &Arc<Route>, pulse: Arc<Pulse>) -> Self {
         Self {
-            engines: Arc::clone(&config.engines),
+            engines: config.engines.clone(),
             recorder: config.recorder.clone(),
             route: Arc::clone(route),
             openings: config.openings.clone(),
@@ -73,6 +80,7 @@ impl Seed {
             names: Arc::clone(&config.names),
             dns_tcp: Arc::clone(&config.dns_tcp),
             timeouts: config.timeouts,
+            drain: config.drain,
             pulse,
         }
     }
@@ -80,7 +88,7 @@ impl Seed {
     /// Must be called on the worker's runtime.
     fn grow(self) -> Worker {
         Worker {
-            gate: Gate::new(self.engines.engine(), self.recorder.clone(), self.pulse),
+            gate: Gate::new(&self.engines, self.recorder.clone(), self.pulse),
             recorder: self.recorder,
             client: Client::new(Arc::clone(&self.route)),
             route: self.route,
@@ -93,6 +101,7 @@ impl Seed {
             timeouts: self.timeouts,
             patience: Patience::start(&self.timeouts),
             http: serve::http(),
+            closing: Rc::default(),
         }
     }
 }
@@ -108,12 +117,14 @@ pub(super) fn work(
         Err(error) => return drop(ready.send(Err(error))),
     };
     runtime.block_on(async {
+        let drain = seed.drain;
         let worker = Rc::new(seed.grow());
         // Nobody hears it only when the start was given up already.
         let _ = ready.send(Ok(()));
         while let Some(downstream) = downstreams.recv().await {
             spawn_local(connection::serve(Rc::clone(&worker), downstream));
         }
+        closing::drain(&worker, drain).await;
         worker.buffers.all_sent(LAST_WORDS).await;
     });
     // A lookup that hangs must not hold up the end.

@@ -73,10 +73,13 @@ fn escape(line: &mut String, byte: u8) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use http::Version;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::{Host, Scheme};
+    use crate::policy::{Headers, Host, Scheme};
 
     fn facts(method: &str, path: &str) -> RequestFacts {
         RequestFacts {
@@ -85,8 +88,11 @@ mod tests {
             authority: Authority::new(Host::parse("a.test").unwrap(), 443),
             path: path.to_owned(),
             query: None,
+            protocol: Some(Version::HTTP_11),
+            headers: Headers::default(),
             requester: [127, 0, 0, 1].into(),
             process: None,
+            time: UNIX_EPOCH,
         }
     }
 

@@ -202,10 +202,12 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{sync::mpsc, time::UNIX_EPOCH};
+
+    use http::Version;
 
     use super::*;
-    use crate::policy::{Denial, DenyReason, Host, Limits, Scheme};
+    use crate::policy::{Denial, DenyReason, Headers, Host, Limits, Scheme};
 
     fn facts(path: &str) -> RequestFacts {
         RequestFacts {
@@ -214,8 +216,11 @@ mod tests {
             authority: Authority::new(Host::parse("a.test").unwrap(), 8443),
             path: path.to_owned(),
             query: Some("q".to_owned()),
+            protocol: Some(Version::HTTP_11),
+            headers: Headers::default(),
             requester: [127, 0, 0, 1].into(),
             process: None,
+            time: UNIX_EPOCH,
         }
     }
 

@@ -1,30 +1,23 @@
 //! What the reading of a rule's answer promises for any value that JSON can write.
 
-use std::{cell::RefCell, io, sync::Arc};
+use std::{cell::RefCell, time::UNIX_EPOCH};
 
+use http::Version;
 use serde_json::Value;
 
-use super::{RuleSource, Rules};
+use super::Js;
 use crate::policy::{
-    Authority, Decision, Host, Limits, Opaque, ProcessInspector, RequestFacts, RuleEngine, Scheme,
+    Authority, Decision, EngineFactory, Headers, Host, Limits, Opaque, RequestFacts, RuleEngine,
+    Scheme,
 };
 
 /// The largest whole number that has no other next to it.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-struct Nobody;
-
-impl ProcessInspector for Nobody {
-    fn executable(&self, _pid: u32) -> io::Result<Option<String>> {
-        Ok(None)
-    }
-}
-
 thread_local! {
     /// Answers whatever the query of the request says.
     static ENGINE: RefCell<Box<dyn RuleEngine>> = RefCell::new({
-        let rule = Rules::compile(&RuleSource::new("--js", "JSON.parse(r.query)"));
-        rule.expect("the rule compiles").into_factory(Arc::new(Nobody)).engine()
+        Js::compile("--js", "JSON.parse(r.query)").expect("the rule compiles").engine()
     });
 }
 
@@ -93,7 +86,10 @@ fn facts(query: &str) -> RequestFacts {
         authority: Authority::new(Host::parse("a.test").expect("a host"), 443),
         path: "/".to_owned(),
         query: Some(query.to_owned()),
+        protocol: Some(Version::HTTP_11),
+        headers: Headers::default(),
         requester: [127, 0, 0, 1].into(),
         process: None,
+        time: UNIX_EPOCH,
     }
 }

@@ -1,4 +1,4 @@
-//! Where a rule's text comes from. It is read once, before anything is run.
+//! Where a rule's text comes from.
 
 use std::{
     ffi::OsString,
@@ -41,8 +41,18 @@ impl RuleSource {
     ///
     /// When the file can't be read, isn't text, or is longer than 1 MiB.
     pub fn file(path: &Path) -> Result<Self, RuleError> {
+        let file = File::open(path)
+            .map_err(|source| RuleError::Read { path: PathBuf::from(path), source })?;
+        Self::opened(path, file)
+    }
+
+    /// Reads a rule from an open file; `path` is how errors speak of it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RuleSource::file`].
+    pub fn opened(path: &Path, file: File) -> Result<Self, RuleError> {
         let read = |source| RuleError::Read { path: PathBuf::from(path), source };
-        let file = File::open(path).map_err(read)?;
         if file.metadata().map_err(read)?.is_dir() {
             return Err(read(io::ErrorKind::IsADirectory.into()));
         }

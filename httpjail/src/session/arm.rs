@@ -15,10 +15,14 @@ use super::{
     control::Channel,
     doors, host,
     jail::Jail,
+    kept,
     log::{self, Log, Owner},
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
     relay::Relay,
+    rule_files,
+    rule_watch::RuleWatch,
+    rules_process::{self, RulesCgroup, RulesProcess},
     run_dir::RunDir,
     servers::Servers,
     supervise::{End, until_start},
@@ -33,7 +37,7 @@ use crate::{
         parent::Parent,
         probe,
         signals::Signals,
-        spawn::{self, Child, ENDING, HeldChild, Outer, SpawnError, SpawnPlan},
+        spawn::{self, Child, ENDING, HeldChild, Outer, Privileges, SpawnError, SpawnPlan},
         user::{self, Identity},
     },
     cli::plan::RunPlan,
@@ -43,7 +47,7 @@ use crate::{
 };
 
 /// How long the proxy may take until it reports: a key and a certificate.
-const PROXY_START: Duration = Duration::from_secs(10);
+pub(super) const PROXY_START: Duration = Duration::from_secs(10);
 
 /// The lowest limit of open files that a start gets along with, with up to [`FEW_WORKERS`].
 const FEWEST_DESCRIPTORS: u64 = 64;
@@ -63,6 +67,7 @@ pub(super) struct Planned {
     signals: Signals,
     hierarchy: Hierarchy,
     log: Option<Log>,
+    rule: Option<RuleWatch>,
 }
 
 impl Planned {
@@ -80,6 +85,7 @@ impl Planned {
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let streams = spawn::sockets()?;
         let identity = user::of_command(plan.user.as_deref())?;
+        rule_files::tell_of_changeable(&plan.rules, identity.as_ref(), plan.lacking)?;
         host::tell_of_missing_guard(plan.lacking, probe::lacking())?;
         let sockets = host::sockets(&plan.allow_unix)?;
         doors::announce(&plan, &sockets, identity.is_none());
@@ -89,6 +95,7 @@ impl Planned {
         let log = log.transpose()?;
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
+        let rule = rule_watch(&plan, identity.as_ref())?;
         Ok(Self {
             plan,
             workers,
@@ -100,6 +107,7 @@ impl Planned {
             signals,
             hierarchy,
             log,
+            rule,
         })
     }
 
@@ -113,6 +121,9 @@ impl Planned {
         let run_dir = RunDir::create().map_err(SessionError::RunDir)?;
         let parent = Parent::ensure(&self.hierarchy)?;
         let jail = Jail::make(&parent, &run_dir)?;
+        let (rules, rules_process) = rules_process::start(self.plan.rules, || {
+            RulesCgroup::make(&self.hierarchy, &run_dir).map(Some)
+        })?;
         let servers = Servers::bind(self.plan.published).map_err(SessionError::Proxy)?;
         let endpoints = servers.endpoints().map_err(SessionError::Proxy)?;
         jail.mark(&servers).map_err(SessionError::Jail)?;
@@ -124,11 +135,14 @@ impl Planned {
         let role = ProxyRole {
             control: listens,
             inspect: asks,
+            run_id: run_dir.id().to_owned(),
             servers,
             canary: answers,
             kill_switch: jail.kill_switch()?,
             log,
-            rules: self.plan.rules,
+            lists: self.plan.lists,
+            rules,
+            rule_file: self.plan.rule_file,
             upstream: self.upstream,
             openings: self.plan.openings,
             workers: self.workers,
@@ -153,6 +167,7 @@ impl Planned {
             identity,
             &self.plan.environment,
         );
+        let hidden = kept::within_reach(identity);
         let command = spawn::spawn(SpawnPlan {
             command: &self.plan.command,
             args: &self.plan.args,
@@ -165,6 +180,7 @@ impl Planned {
             streams: &streams,
             canary: &canary,
             sockets: &self.sockets,
+            hidden: &hidden,
             privileges: self.plan.privileges,
         })?;
         Backstop::ensure(parent.dir().id(), parent.level())?;
@@ -185,8 +201,10 @@ impl Planned {
             up: Up {
                 relay,
                 proxy,
+                rules: rules_process,
                 jail,
                 inspect: Some(inspect),
+                rule: self.rule,
                 parent,
                 hierarchy: self.hierarchy,
                 signals: self.signals,
@@ -255,8 +273,10 @@ pub(super) struct Running {
 struct Up {
     relay: Option<Relay>,
     proxy: Proxy,
+    rules: Option<RulesProcess>,
     jail: Jail,
     inspect: Option<Channel>,
+    rule: Option<RuleWatch>,
     parent: Parent,
     hierarchy: Hierarchy,
     signals: Signals,
@@ -271,6 +291,9 @@ impl Up {
             self.proxy.ask_to_stop();
             self.run_dir.clear();
             self.proxy.stop();
+            if let Some(rules) = self.rules {
+                rules.stop();
+            }
         };
         self.jail.end(stop_proxy).map_err(SessionError::End)
     }
@@ -293,8 +316,16 @@ impl Running {
         &self.command
     }
 
-    pub(super) fn proxy(&self) -> BorrowedFd<'_> {
-        self.up.proxy.as_fd()
+    pub(super) fn proxy(&self) -> &Proxy {
+        &self.up.proxy
+    }
+
+    pub(super) fn take_rule(&mut self) -> Option<RuleWatch> {
+        self.up.rule.take()
+    }
+
+    pub(super) fn rules(&self) -> Option<BorrowedFd<'_>> {
+        self.up.rules.as_ref().map(AsFd::as_fd)
     }
 
     pub(super) fn take_inspect(&mut self) -> Option<Channel> {
@@ -325,9 +356,20 @@ impl Running {
     }
 }
 
+/// Watches over the rule's file, if it may.
+fn rule_watch(
+    plan: &RunPlan,
+    identity: Option<&Identity>,
+) -> Result<Option<RuleWatch>, SessionError> {
+    // A command that can become root can write what root can.
+    let identity = identity.filter(|_| plan.privileges == Privileges::Refused);
+    let start = |path: &PathBuf| RuleWatch::start(path, identity, plan.lacking);
+    plan.rule_file.as_ref().map_or(Ok(None), start)
+}
+
 /// A run that is short of descriptors could not even take down what it put up, and the proxy, which
 /// raises its own limit, could not start its threads.
-fn enough_descriptors(workers: usize) -> Result<(), SessionError> {
+pub(super) fn enough_descriptors(workers: usize) -> Result<(), SessionError> {
     let limit = getrlimit(Resource::Nofile);
     let more = workers.saturating_sub(FEW_WORKERS).saturating_mul(DESCRIPTORS_PER_WORKER);
     let fewest = FEWEST_DESCRIPTORS.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));

@@ -28,6 +28,29 @@ pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
     }
 }
 
+/// Says what `--weak` doesn't do, and what the plan opens.
+#[cfg(target_os = "linux")]
+pub(super) fn announce_weak(plan: &RunPlan, is_root: bool) {
+    tracing::warn!(
+        "--weak: programs are told of the proxy by their environment; nothing forces them to use it"
+    );
+    announce(plan, &[], is_root);
+}
+
+/// Says what the plan of a proxy that stands alone opens.
+#[cfg(target_os = "linux")]
+pub(super) fn announce_server(plan: &crate::cli::plan::ServerPlan) {
+    let lines = [
+        private(&plan.upstream.allow_private),
+        names(&plan.upstream.client_certs),
+        tcp(&plan.openings.tcp),
+        passthrough(&plan.openings.passthrough),
+    ];
+    for line in lines.into_iter().flatten() {
+        tracing::warn!("{line}");
+    }
+}
+
 fn as_root(plan: &RunPlan, is_root: bool) -> Option<String> {
     let wished = plan.user.is_some() && is_root;
     wished.then(|| "--user opens: the command runs as root, who has more ways out".to_owned())

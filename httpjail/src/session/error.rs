@@ -1,6 +1,6 @@
 //! What can stop a run, and what the user can do about it.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, ffi::OsString, io, net::SocketAddr, path::PathBuf};
 
 use super::{Unstarted, pem_file::PemError};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         user::UserError,
     },
     record::LogError,
-    tls::TrustError,
+    tls::{KeptError, TrustError},
     upstream,
 };
 
@@ -33,6 +33,32 @@ pub enum SessionError {
     /// `/run/httpjail` can't be used.
     #[error("make the run's folder below /run/httpjail")]
     RunDir(#[source] io::Error),
+    /// The folder of a run without root can't be made.
+    #[error("make the run's folder for temporary files")]
+    Folder(#[source] io::Error),
+    /// A place to listen at.
+    #[error("listen at {address}")]
+    Bind {
+        /// The place.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It can't be told who uses the proxy.
+    #[error("find out whose connections come to the proxy")]
+    Clients(#[source] io::Error),
+    /// The kept authority.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// Nothing says where a user's configuration is.
+    #[error("find your configuration: HOME names no folder")]
+    NoHome,
+    /// The proxy of `--server` ended.
+    #[error("go on serving: the proxy ended; its own message is above")]
+    ServerDied,
+    /// Something that the command started stays.
+    #[error("end what the command has started")]
+    EndCommand(#[source] io::Error),
     /// Signals can't be caught.
     #[error("take over the signals")]
     Signals(#[source] io::Error),
@@ -99,6 +125,15 @@ pub enum SessionError {
         /// The cause.
         source: io::Error,
     },
+    /// The command could write its own rule, and `--strict` asks for what it can't.
+    #[error("guard the rule file {}, which --strict asks for: the command can write {}",
+        path.display(), what.display())]
+    RuleFile {
+        /// Its path.
+        path: PathBuf,
+        /// The file, or the folder on the way to it.
+        what: PathBuf,
+    },
     /// The proxy role could not be started, or ended before it was ready.
     #[error("start the proxy")]
     Proxy(#[source] io::Error),
@@ -108,6 +143,30 @@ pub enum SessionError {
     /// The proxy ended while the jail was tried.
     #[error("start the proxy: it ended before it served; its own message is above")]
     ProxyEnded,
+    /// The process that runs the rule's program could not be made.
+    #[error("run the rule's program")]
+    Rules(#[source] io::Error),
+    /// The rule's program can't be run.
+    #[error("run {} ({option})", name.display())]
+    Program {
+        /// The option that names it.
+        option: &'static str,
+        /// Its name, as it was given.
+        name: OsString,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The command could change what decides about it, and `--strict` forbids that.
+    #[error("keep the command from what decides ({option}): it may write to {}", path.display())]
+    Changeable {
+        /// The option that names the program.
+        option: &'static str,
+        /// What it may write to.
+        path: PathBuf,
+    },
+    /// The process that runs the rule's program died under the running command.
+    #[error("go on without the process that asks the rule, which ended; the jail was ended, too")]
+    RulesDied,
     /// The CA bundle.
     #[error("prepare the certificates for the command")]
     Trust(#[from] TrustError),
@@ -140,11 +199,12 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// Why the command itself could not be started, if that is it.
+    /// Why what the user names could not be started, if that is it.
     pub fn unstarted(&self) -> Option<Unstarted> {
         match self {
             Self::Spawn(SpawnError::NotFound(_)) => Some(Unstarted::NotFound),
             Self::Spawn(SpawnError::NotExecutable { .. }) => Some(Unstarted::NotRunnable),
+            Self::Program { .. } => Some(Unstarted::NoRule),
             _ => None,
         }
     }
@@ -162,9 +222,20 @@ impl SessionError {
                 ));
             }
             Self::NotRoot => {
-                "run it through sudo: sudo httpjail … (a mode without root is to come)"
+                "run it through sudo: sudo httpjail … Without root there is --weak, which tells \
+                 programs of the proxy by their environment and can't force them to use it"
             }
+            Self::Kept(error) => return error.hint(),
+            Self::Folder(_) => "TMPDIR must name a folder that you may write to",
+            Self::Bind { .. } => {
+                "HTTPJAIL_HTTP_BIND and HTTPJAIL_HTTPS_BIND say where else to listen"
+            }
+            Self::Clients(_) => "it takes /proc: mount -t proc proc /proc",
             Self::Descriptors { .. } => MORE_DESCRIPTORS,
+            Self::RuleFile { .. } => {
+                "keep it in a folder that the command's user can't write, nor one above it; without \
+                 --strict it is read once, at the start"
+            }
             Self::RunDir(_) => "/run must be writable for root; is this a read-only container?",
             Self::Hierarchy(_) => {
                 "httpjail needs cgroup v2: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
@@ -197,12 +268,32 @@ impl SessionError {
                                 it by: sudo httpjail cleanup"
             }
             Self::JailsLive(_) => "wait for them to end, or end them, and try again",
+            Self::Changeable { .. } => {
+                "let it belong to root, and its folders too, and let nobody else write to it (chown \
+                 root, chmod go-w); or run the command as another user (--user). Without --strict it \
+                 runs"
+            }
+            Self::Program { source, .. } => return Some(program_hint(source).to_owned()),
             Self::Log(_) => {
                 "the log must be a file that the invoking user may write, and no symbolic link"
             }
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// What helps where the rule's program can't be run.
+fn program_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "nothing was run. Give the program's path, or a name that is in PATH; its #! line must \
+             name a program, too"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "nothing was run. The user who called must be able to read and execute it: chmod a+rx"
+        }
+        _ => "nothing was run. Try the program by itself first",
     }
 }
 

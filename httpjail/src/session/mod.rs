@@ -5,8 +5,10 @@
 //! the command's first instruction, and what was put up goes in reverse (P4, P11).
 
 mod doors;
+pub mod kept;
 mod outcome;
 mod pem_file;
+mod question;
 mod servers;
 mod serving;
 mod way_out;
@@ -24,6 +26,8 @@ mod error;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
+mod inspect;
+#[cfg(target_os = "linux")]
 mod jail;
 #[cfg(target_os = "linux")]
 mod log;
@@ -36,16 +40,29 @@ mod reap;
 #[cfg(target_os = "linux")]
 mod relay;
 #[cfg(target_os = "linux")]
+mod rule_file;
+#[cfg(target_os = "linux")]
+mod rule_files;
+#[cfg(target_os = "linux")]
+mod rule_watch;
+#[cfg(target_os = "linux")]
+mod rules_process;
+#[cfg(target_os = "linux")]
+mod rules_role;
+#[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
 mod run_dir;
 #[cfg(target_os = "linux")]
 mod supervise;
+#[cfg(target_os = "linux")]
+mod told;
 
 #[cfg(target_os = "macos")]
 mod macos;
 
 pub use outcome::{Outcome, Swept, Unstarted};
+pub use question::decide;
 
 #[cfg(target_os = "linux")]
 pub use error::SessionError;
@@ -53,6 +70,10 @@ pub use error::SessionError;
 pub use reap::cleanup;
 #[cfg(target_os = "linux")]
 pub use run::run;
+#[cfg(target_os = "linux")]
+pub use told::{run_server, run_weak};
 
 #[cfg(target_os = "macos")]
-pub use macos::{SessionError, cleanup, run, setup};
+use macos::rules_process;
+#[cfg(target_os = "macos")]
+pub use macos::{SessionError, cleanup, run, run_server, run_weak, setup};

@@ -11,13 +11,15 @@ pub enum Outcome {
     TimedOut,
 }
 
-/// Why the command itself could not be started.
+/// Why what the user names could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unstarted {
-    /// There is no such program.
+    /// There is no such command.
     NotFound,
-    /// It can't be executed.
+    /// The command can't be executed.
     NotRunnable,
+    /// The rule's program can't be run.
+    NoRule,
 }
 
 /// What a clean-up did.

@@ -1,21 +1,22 @@
 //! The proxy role as the supervisor sees it: a child process that reports, serves and ends.
 
 use std::{
+    fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, RawFd},
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{WaitId, WaitIdOptions, waitid},
+    process::{Pid, WaitId, WaitIdOptions, waitid},
 };
 
 use super::{
-    control::{Channel, Ready, STOP},
+    control::{Channel, RULE, Ready, STOP},
     proxy_role::ProxyRole,
 };
-use crate::backend::linux::role::{self, Role, RolePlan};
+use crate::backend::linux::role::{self, Role, RolePlan, RoleUser};
 
 /// How long the proxy may take to hear that it should end. It does nothing but wait for that word;
 /// one that is stopped or frozen never hears it.
@@ -37,9 +38,28 @@ impl Proxy {
     ///
     /// When the process can't be made.
     pub(super) fn start(role: ProxyRole, uid: u32, control: Channel) -> io::Result<Self> {
-        let plan = RolePlan { name: c"httpjail-proxy", uid: Some(uid), keep: role.descriptors() };
-        let forked = role::fork(&plan, move || role.main())?;
+        Self::fork(role.descriptors(), RoleUser::Own(uid), control, move || role.main())
+    }
+
+    /// Forks `main` with the descriptors `keep`, to live as `user`.
+    ///
+    /// # Errors
+    ///
+    /// When the process can't be made.
+    pub(super) fn fork(
+        keep: Vec<RawFd>,
+        user: RoleUser<'_>,
+        control: Channel,
+        main: impl FnOnce() -> u8,
+    ) -> io::Result<Self> {
+        let plan = RolePlan { name: c"httpjail-proxy", user, cgroup: None, keep };
+        let forked = role::fork(&plan, main)?;
         Ok(Self { role: forked, control })
+    }
+
+    /// Its id, until it was waited for.
+    pub(super) fn pid(&self) -> Pid {
+        self.role.pid
     }
 
     /// Waits for the proxy's report that it serves.
@@ -54,6 +74,15 @@ impl Proxy {
         let report = self.control.receive()?;
         Ready::decode(&report)
             .ok_or_else(|| io::Error::other("it ended before it served; its own message is above"))
+    }
+
+    /// Hands the rule's file over, to be read anew.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy is dead, or doesn't listen.
+    pub(super) fn hand_rule(&self, file: &File) -> io::Result<()> {
+        self.control.send_at_once(RULE, &[file.as_fd()])
     }
 
     /// Whether it has ended, or is about to.
@@ -111,7 +140,7 @@ impl Drop for Proxy {
 }
 
 /// Waits until `fd` is readable. `false`: it isn't after `limit`.
-fn wait_for(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+pub(super) fn wait_for(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
     let timeout = Timespec {
         tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: limit.subsec_nanos().into(),

@@ -6,25 +6,27 @@
 use std::{
     fs::File,
     io::{self, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     os::fd::{AsFd, AsRawFd, RawFd},
     path::PathBuf,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use super::{
-    control::{Channel, Ready, RemoteInspector, STOP},
+    control::{Channel, RULE, Ready, STOP},
+    inspect::RemoteInspector,
     servers::Servers,
     serving::{TcpStub, raise_descriptor_limit, serve_dns},
 };
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
-    policy::{Openings, Process},
-    proxy::{self, Flow, FlowTable},
+    policy::{Lists, Openings, Process, RunFacts},
+    proxy::{self, Aim, Flow, FlowTable},
     record::{LogFile, Recorder, RecorderHandle},
-    rules::Rules,
+    rules::{Reload, Rules, listed},
     tls, upstream,
 };
 
@@ -39,6 +41,8 @@ pub(super) struct ProxyRole {
     pub(super) control: Channel,
     /// Questions about processes.
     pub(super) inspect: Channel,
+    /// The run's id.
+    pub(super) run_id: String,
     /// The sockets to serve, marked as the jail's.
     pub(super) servers: Servers,
     /// What the jail's init says first, and is told.
@@ -47,8 +51,12 @@ pub(super) struct ProxyRole {
     pub(super) kill_switch: File,
     /// The request log.
     pub(super) log: Option<LogFile>,
+    /// What decides before the rules are asked.
+    pub(super) lists: Lists,
     /// The checked rules.
     pub(super) rules: Rules,
+    /// The file that the rule is from, if it is from one.
+    pub(super) rule_file: Option<PathBuf>,
     /// How to reach origins.
     pub(super) upstream: upstream::Options,
     /// What goes out unread.
@@ -69,6 +77,9 @@ impl ProxyRole {
             self.flows.as_fd().as_raw_fd(),
         ];
         fds.extend(self.servers.descriptors());
+        if let Rules::Linked(link) = &self.rules {
+            fds.push(link.stream().as_raw_fd());
+        }
         fds.extend(self.log.as_ref().map(|log| log.as_fd().as_raw_fd()));
         fds
     }
@@ -99,9 +110,12 @@ impl ProxyRole {
         let names = Arc::new(dns::Names::new());
         let stub = dns::Stub::new(Arc::clone(&names));
         let (stopped, stop) = io::pipe()?;
-        watch(self.control, self.kill_switch, stop)?;
+        let rule = self.rules.javascript().zip(self.rule_file);
+        let reload = rule.map(|(rule, file)| Reload::new(rule, file));
+        watch(self.control, self.kill_switch, stop, reload)?;
         serve_dns(stub.clone(), self.servers.dns)?;
-        let inspector = Arc::new(RemoteInspector::new(self.inspect)?);
+        let processes = Arc::new(RemoteInspector::new(self.inspect)?);
+        let run = RunFacts { jail: Some(self.run_id), processes };
         let config = proxy::ProxyConfig {
             listeners: self.servers.proxy,
             flows: Arc::new(JailFlows(self.flows)),
@@ -109,12 +123,13 @@ impl ProxyRole {
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(authority),
-            engines: self.rules.into_factory(inspector),
+            engines: listed(self.lists, self.rules.into_engines(run)?),
             recorder,
             upstream: self.upstream,
             openings: self.openings,
             workers: self.workers,
             timeouts: proxy::Timeouts::default(),
+            drain: Duration::ZERO,
         };
         let served = proxy::run(config, stopped);
         let lost = log.map_or(0, RecorderHandle::finish);
@@ -125,19 +140,31 @@ impl ProxyRole {
     }
 }
 
-/// Waits for the supervisor's word on a thread of its own. If the supervisor dies instead, the
-/// jail is ended, and this process with it (P3).
-fn watch(control: Channel, mut kill_switch: File, stop: io::PipeWriter) -> io::Result<()> {
-    let wait = move || match control.receive() {
-        Ok(word) if word == STOP => {
-            // A supervisor that is gone by now waits for nothing.
-            let _ = control.send(STOP);
-            drop(stop);
-        }
-        Ok(_) | Err(_) => {
-            let killed = kill_switch.write_all(b"1");
-            tracing::error!(?killed, "the supervisor is dead; the jail was ended");
-            drop(stop);
+/// Waits for the supervisor's word on a thread of its own, and reads the rule anew when told to. If
+/// the supervisor dies, the jail is ended, and this process with it (P3).
+fn watch(
+    control: Channel,
+    mut kill_switch: File,
+    stop: io::PipeWriter,
+    mut reload: Option<Reload>,
+) -> io::Result<()> {
+    let wait = move || loop {
+        match control.receive_files() {
+            Ok((word, files)) if word == RULE => {
+                for (reload, file) in reload.iter_mut().zip(files) {
+                    reload.read(file.into());
+                }
+            }
+            Ok((word, _)) if word == STOP => {
+                // A supervisor that is gone by now waits for nothing.
+                let _ = control.send(STOP);
+                return drop(stop);
+            }
+            Ok(_) | Err(_) => {
+                let killed = kill_switch.write_all(b"1");
+                tracing::error!(?killed, "the supervisor is dead; the jail was ended");
+                return drop(stop);
+            }
         }
     };
     thread::Builder::new().name("supervisor".to_owned()).spawn(wait).map(drop)
@@ -147,21 +174,28 @@ fn watch(control: Channel, mut kill_switch: File, stop: io::PipeWriter) -> io::R
 struct JailFlows(Flows);
 
 impl FlowTable for JailFlows {
-    fn take(&self, client: SocketAddr) -> io::Result<Option<Flow>> {
+    fn take(&self, _stream: &TcpStream, client: SocketAddr) -> io::Result<Option<Flow>> {
         let noted = self.0.take(client)?;
         Ok(noted.map(|noted| Flow {
             original: noted.original,
+            aim: Aim::Elsewhere,
             process: Some(Process { pid: noted.pid, uid: noted.uid, comm: noted.comm }),
         }))
     }
 }
 
 /// Where the caller keeps the roots, if somewhere else than the system does.
-fn named_certificates() -> Vec<PathBuf> {
+pub(super) fn named_certificates() -> Vec<PathBuf> {
     let named = |variable| std::env::var_os(variable).unwrap_or_default();
     let files = std::iter::once(PathBuf::from(named("SSL_CERT_FILE")));
     let folders = named("SSL_CERT_DIR");
     files.chain(std::env::split_paths(&folders)).filter(|path| path.is_absolute()).collect()
+}
+
+/// A user id for a proxy without a relay.
+pub(super) fn own_uid(served: Option<u32>) -> u32 {
+    let [own, _] = uids(served);
+    own
 }
 
 /// User ids for proxy and relay that nobody else has: neither the jailed user nor, as far as can be,

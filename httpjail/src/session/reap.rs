@@ -18,6 +18,8 @@ use crate::backend::linux::{
 const DEATH: Duration = Duration::from_secs(5);
 /// Jail cgroups are called this and the run's id.
 pub(super) const JAIL_PREFIX: &str = "jail-";
+/// Cgroups of rules' programs are called this and the run's id.
+pub(super) const RULES_PREFIX: &str = "httpjail-rules-";
 
 /// Removes what dead runs left and, with `all`, the parents with their programs and their
 /// nftables rules.
@@ -59,7 +61,9 @@ pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
     for run in DeadRun::all() {
         let cgroup = run.cgroup();
         let gone = cgroup.as_deref().is_none_or(|path| end_jail(hierarchy, path));
-        if gone {
+        let rules = run.rules();
+        let rules_gone = rules.as_deref().is_none_or(|path| end_rules(hierarchy, path));
+        if gone && rules_gone {
             run.remove();
             swept += 1;
         }
@@ -94,6 +98,25 @@ fn end_jail(hierarchy: &Hierarchy, path: &Path) -> bool {
         Ok(()) => true,
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "a dead run's processes are still there, without network");
+            false
+        }
+    }
+}
+
+/// Ends what one dead run's rule had started. `true`: nothing of it is left.
+fn end_rules(hierarchy: &Hierarchy, path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let is_rules = name.is_some_and(|name| name.starts_with(RULES_PREFIX));
+    if !hierarchy.contains(path) || !is_rules {
+        tracing::warn!(path = %path.display(), "a run's note names no cgroup of a rule; left alone");
+        return true;
+    }
+    let Ok(dir) = CgroupDir::open(path) else { return !path.exists() };
+    let ended = dir.kill().and_then(|()| dir.wait_empty(DEATH));
+    match ended.and_then(|()| dir.remove()) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the rule's program of a dead run is still there");
             false
         }
     }

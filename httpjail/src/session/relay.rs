@@ -18,7 +18,7 @@ use super::{
 };
 use crate::backend::linux::{
     confine::confine_to_streams,
-    role::{self, Role, RolePlan},
+    role::{self, Role, RolePlan, RoleUser},
     signals::Signals,
     spawn::{Outer, Replacement},
 };
@@ -45,7 +45,8 @@ impl Relay {
             lines.push((socket, inner, numbers.contains(&0)));
             replacements.push(Replacement { numbers, by });
         }
-        let plan = RolePlan { name: c"httpjail-relay", uid: Some(uid), keep };
+        let plan =
+            RolePlan { name: c"httpjail-relay", user: RoleUser::Own(uid), cgroup: None, keep };
         let supervisor = rustix::process::getpid();
         let role = role::fork(&plan, move || {
             let lines =

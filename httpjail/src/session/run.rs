@@ -1,12 +1,15 @@
 //! The typestates of a run; each step consumes the last, and dropping one undoes it.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use super::{
     Outcome, SessionError,
     arm::{Planned, Released, Running},
     reap,
-    supervise::{End, Watch, earliest},
+    supervise::{End, RuleChanges, Watch, earliest},
 };
 use crate::cli::plan::RunPlan;
 
@@ -41,12 +44,16 @@ fn sweep(running: &Running) {
 /// Waits for the command, then takes the jail down, whatever the wait said.
 fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, SessionError> {
     let inspect = running.take_inspect();
+    let rule = running.take_rule();
+    let rule = rule.map(|watch| RuleChanges { watch, proxy: running.proxy() });
     let in_jail = |pid| running.holds(pid);
     let mut watch = Watch {
         signals: running.signals(),
         command: running.command(),
-        proxy: running.proxy(),
+        proxy: running.proxy().as_fd(),
+        rules: running.rules(),
         inspect,
+        rule,
         in_jail: &in_jail,
         deadline,
         grace: None,
@@ -55,7 +62,7 @@ fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, Se
     let delivered = match ended {
         Ok(End::Exited(_) | End::Signalled(_)) => earliest(deadline, watch.grace),
         // It had no time left.
-        Ok(End::TimedOut | End::Overstayed(_) | End::ProxyDied) | Err(_) => {
+        Ok(End::TimedOut | End::Overstayed(_) | End::ProxyDied | End::RulesDied) | Err(_) => {
             Some(Instant::now() + MOMENT)
         }
     };
@@ -64,12 +71,14 @@ fn finish(mut running: Running, deadline: Option<Instant>) -> Result<Outcome, Se
     outcome(ended.map_err(SessionError::Wait)?)
 }
 
-fn outcome(end: End) -> Result<Outcome, SessionError> {
+/// What the end of a command means for the exit code.
+pub(super) fn outcome(end: End) -> Result<Outcome, SessionError> {
     match end {
         End::Exited(status) => Ok(Outcome::Exited(status)),
         End::Signalled(signal) => Ok(Outcome::Signalled(signal)),
         End::Overstayed(signal) => Ok(Outcome::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))),
         End::TimedOut => Ok(Outcome::TimedOut),
         End::ProxyDied => Err(SessionError::ProxyDied),
+        End::RulesDied => Err(SessionError::RulesDied),
     }
 }

@@ -5,10 +5,14 @@
 //! dead run; age says nothing.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
     os::{
         fd::OwnedFd,
-        unix::fs::{DirBuilderExt, PermissionsExt},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::{DirBuilderExt, PermissionsExt},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -19,6 +23,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 const BASE: &str = "/run/httpjail";
 /// The file in which a run notes its cgroup before it makes it.
 const CGROUP_FILE: &str = "cgroup";
+/// The file in which it notes the cgroup of its rule's program, if it has one.
+const RULES_FILE: &str = "rules-cgroup";
 /// Folders that are being made start with this; a dead one is swept like any other.
 const UNBORN: &str = ".new-";
 /// Attempts at a fresh id before giving up; more than one is needed only when another run
@@ -83,11 +89,11 @@ impl RunDir {
         &self.path
     }
 
-    /// Removes what the command needed; the folder, its lock and the note of the cgroup stay.
+    /// Removes what the command needed; the folder, its lock and the notes of cgroups stay.
     pub(super) fn clear(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
-        for entry in entries.filter_map(Result::ok).filter(|entry| entry.file_name() != CGROUP_FILE)
-        {
+        let is_note = |name: &OsStr| name == CGROUP_FILE || name == RULES_FILE;
+        for entry in entries.filter_map(Result::ok).filter(|entry| !is_note(&entry.file_name())) {
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
             // What stays is removed with the folder.
             let _ = match is_folder {
@@ -104,8 +110,16 @@ impl RunDir {
     ///
     /// What writing the file says.
     pub(super) fn note_cgroup(&self, cgroup: &Path) -> io::Result<()> {
-        use std::os::unix::ffi::OsStrExt;
         fs::write(self.path.join(CGROUP_FILE), cgroup.as_os_str().as_bytes())
+    }
+
+    /// Notes the cgroup of the rule's program, as [`RunDir::note_cgroup`] does the jail's.
+    ///
+    /// # Errors
+    ///
+    /// What writing the file says.
+    pub(super) fn note_rules(&self, cgroup: &Path) -> io::Result<()> {
+        fs::write(self.path.join(RULES_FILE), cgroup.as_os_str().as_bytes())
     }
 }
 
@@ -132,9 +146,17 @@ impl DeadRun {
 
     /// The cgroup that the run noted, if it came that far.
     pub(super) fn cgroup(&self) -> Option<PathBuf> {
-        use std::os::unix::ffi::OsStringExt;
-        let noted = fs::read(self.path.join(CGROUP_FILE)).ok()?;
-        Some(PathBuf::from(std::ffi::OsString::from_vec(noted)))
+        self.noted(CGROUP_FILE)
+    }
+
+    /// The cgroup of its rule's program, if it noted one.
+    pub(super) fn rules(&self) -> Option<PathBuf> {
+        self.noted(RULES_FILE)
+    }
+
+    fn noted(&self, file: &str) -> Option<PathBuf> {
+        let noted = fs::read(self.path.join(file)).ok()?;
+        Some(PathBuf::from(OsString::from_vec(noted)))
     }
 
     /// Removes the folder.
@@ -158,7 +180,7 @@ fn ensure_base() -> io::Result<()> {
 }
 
 /// Locks a folder. `None`: somebody else holds it, or it is gone.
-fn lock(path: &Path, operation: FlockOperation) -> io::Result<Option<OwnedFd>> {
+pub(super) fn lock(path: &Path, operation: FlockOperation) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => fd,
@@ -182,7 +204,7 @@ fn remove(path: &Path) {
 }
 
 /// Eight random hexadecimal digits.
-fn fresh_id() -> io::Result<String> {
+pub(super) fn fresh_id() -> io::Result<String> {
     let mut bytes = [0_u8; 4];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(format!("{:08x}", u32::from_ne_bytes(bytes)))

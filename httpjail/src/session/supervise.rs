@@ -12,7 +12,9 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::control::{Channel, answer_inspection};
+use super::{
+    control::Channel, inspect::answer_inspection, proxy_process::Proxy, rule_watch::RuleWatch,
+};
 use crate::backend::linux::{
     signals::{Sender, Signals},
     spawn::{Child, HeldChild},
@@ -36,6 +38,8 @@ pub(super) enum End {
     Overstayed(i32),
     /// The proxy ended first: nothing can be served, so the jail has to end, too.
     ProxyDied,
+    /// The process that asks the rule's program ended first: all would be denied.
+    RulesDied,
 }
 
 /// The command, as the supervisor knows it. Its descriptor is readable when it has ended.
@@ -64,14 +68,35 @@ pub(super) struct Watch<'a> {
     pub(super) command: &'a dyn Command,
     /// The proxy role.
     pub(super) proxy: BorrowedFd<'a>,
+    /// The role that asks the rule's program, if there is one.
+    pub(super) rules: Option<BorrowedFd<'a>>,
     /// The proxy's questions about processes.
     pub(super) inspect: Option<Channel>,
+    /// Changes of the rule's file.
+    pub(super) rule: Option<RuleChanges<'a>>,
     /// Answers whether a process belongs to the jail.
     pub(super) in_jail: &'a dyn Fn(u32) -> bool,
     /// When the command must have ended.
     pub(super) deadline: Option<Instant>,
     /// The same, set once it is told to end.
     pub(super) grace: Option<Instant>,
+}
+
+/// Hands the rule's file to the proxy when it changes.
+pub(super) struct RuleChanges<'a> {
+    /// Tells of them.
+    pub(super) watch: RuleWatch,
+    /// Takes the file.
+    pub(super) proxy: &'a Proxy,
+}
+
+impl RuleChanges<'_> {
+    fn take_up(&mut self) {
+        let Some(file) = self.watch.changed() else { return };
+        if let Err(error) = self.proxy.hand_rule(&file) {
+            tracing::warn!(%error, "the rule stays as it is: the proxy doesn't take the new one");
+        }
+    }
 }
 
 impl Watch<'_> {
@@ -82,6 +107,8 @@ impl Watch<'_> {
     /// When the wait itself fails; the caller ends the jail then.
     pub(super) fn until_end(&mut self) -> io::Result<End> {
         let mut told: Option<(i32, Instant)> = None;
+        // It may have changed since it was read.
+        self.rule.iter_mut().for_each(RuleChanges::take_up);
         loop {
             let limit = earliest(self.deadline, told.map(|(_, grace)| grace));
             let ready = self.poll(limit)?;
@@ -90,6 +117,9 @@ impl Watch<'_> {
             }
             if ready.proxy {
                 return Ok(End::ProxyDied);
+            }
+            if ready.rules {
+                return Ok(End::RulesDied);
             }
             if ready.signals {
                 while let Some(caught) = self.signals.next()? {
@@ -110,6 +140,9 @@ impl Watch<'_> {
             {
                 self.inspect = None;
             }
+            if ready.rule {
+                self.rule.iter_mut().for_each(RuleChanges::take_up);
+            }
             let now = Instant::now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(End::TimedOut);
@@ -129,16 +162,22 @@ impl Watch<'_> {
             PollFd::from_borrowed_fd(self.proxy, PollFlags::IN),
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
         ];
-        if let Some(channel) = &self.inspect {
-            fds.push(PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN));
-        }
+        let mut watch = |fd: Option<_>| {
+            fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            fd.map(|_| fds.len() - 1)
+        };
+        let inspect = watch(self.inspect.as_ref().map(AsFd::as_fd));
+        let rule = watch(self.rule.as_ref().map(|rule| rule.watch.as_fd()));
+        let rules = watch(self.rules);
         wait(&mut fds, limit)?;
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Ready {
             command: is_ready(0),
             proxy: is_ready(1),
             signals: is_ready(2),
-            inspect: is_ready(3),
+            inspect: inspect.is_some_and(is_ready),
+            rule: rule.is_some_and(is_ready),
+            rules: rules.is_some_and(is_ready),
         })
     }
 }
@@ -149,6 +188,8 @@ struct Ready {
     proxy: bool,
     signals: bool,
     inspect: bool,
+    rule: bool,
+    rules: bool,
 }
 
 /// Waits until the command runs, or can't be run: `None`. Or until it must not be run any more: at
@@ -315,7 +356,9 @@ mod tests {
             signals: &signals,
             command,
             proxy: proxy.1.as_fd(),
+            rules: None,
             inspect: None,
+            rule: None,
             in_jail: &in_jail,
             deadline,
             grace: None,
@@ -346,5 +389,24 @@ mod tests {
     fn ends_when_the_proxy_dies() {
         let (command, proxy) = (Running::start("exec sleep 60"), Running::start("exit 0"));
         assert_eq!(end(&command, &proxy, None), End::ProxyDied);
+    }
+
+    #[test]
+    fn ends_when_the_process_of_the_rule_dies() {
+        let (command, proxy) = (Running::start("exec sleep 60"), Running::start("exec sleep 60"));
+        let rules = Running::start("exit 0");
+        let signals = Signals::block().unwrap();
+        let mut watch = Watch {
+            signals: &signals,
+            command: &command,
+            proxy: proxy.1.as_fd(),
+            rules: Some(rules.1.as_fd()),
+            inspect: None,
+            rule: None,
+            in_jail: &|_| false,
+            deadline: None,
+            grace: None,
+        };
+        assert_eq!(watch.until_end().unwrap(), End::RulesDied);
     }
 }

@@ -1,11 +1,11 @@
-//! The certificate authority of one run. Its key lives in this process's memory alone (P12).
+//! The certificate authority of one run. Its key lives in this process's memory alone (P12), or is that
+//! of a kept authority ([`super::kept`]).
 
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
-    SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use rustls::{
     crypto::{CryptoProvider, aws_lc_rs},
@@ -21,6 +21,11 @@ use crate::policy::Host;
 const CLOCK_SKEW: Duration = Duration::days(1);
 /// No run lives longer, and with the run the key is gone.
 const AUTHORITY_VALIDITY: Duration = Duration::days(365);
+/// One that is kept must be installed by a person.
+const KEPT_VALIDITY: Duration = Duration::days(3650);
+const NAME: &str = "httpjail CA";
+/// Another name, so that nobody takes the one for the other.
+pub(super) const KEPT_NAME: &str = "httpjail kept CA";
 /// Leaves are minted anew long before ([`super::Leaves`]).
 const LEAF_VALIDITY: Duration = Duration::days(7);
 
@@ -41,10 +46,12 @@ pub enum AuthorityError {
     Random,
 }
 
-/// A P-256 certificate authority that was made for this run, and the one key that all its leaves
-/// share.
+/// A P-256 certificate authority that was made for this run, or is kept from run to run, and the one
+/// key that all its leaves share.
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    certificate_pem: String,
     leaf_key: KeyPair,
     leaf_signer: Arc<dyn SigningKey>,
     provider: Arc<CryptoProvider>,
@@ -58,24 +65,51 @@ impl Authority {
     ///
     /// When keys, certificates or random bytes can't be made.
     pub fn new() -> Result<Self, AuthorityError> {
-        let provider = Arc::new(provider());
-        let issuer = CertifiedIssuer::self_signed(authority_params(&provider)?, new_key()?)
-            .map_err(AuthorityError::Certificate)?;
+        let provider = provider();
+        let (params, key) = (authority_params(&provider, NAME, AUTHORITY_VALIDITY)?, new_key()?);
+        let certificate = params.self_signed(&key).map_err(AuthorityError::Certificate)?;
+        let pem = certificate.pem();
+        Self::assemble(provider, Issuer::new(params, key), certificate.into(), pem)
+    }
+
+    /// The kept authority with this key and this certificate, both as PEM.
+    ///
+    /// # Errors
+    ///
+    /// When the key is none, or can't be used.
+    pub(super) fn kept(
+        key: &str,
+        certificate: CertificateDer<'static>,
+        pem: String,
+    ) -> Result<Self, AuthorityError> {
+        let provider = provider();
+        let key = KeyPair::from_pem(key).map_err(AuthorityError::Key)?;
+        let params = authority_params(&provider, KEPT_NAME, KEPT_VALIDITY)?;
+        Self::assemble(provider, Issuer::new(params, key), certificate, pem)
+    }
+
+    fn assemble(
+        provider: CryptoProvider,
+        issuer: Issuer<'static, KeyPair>,
+        certificate: CertificateDer<'static>,
+        certificate_pem: String,
+    ) -> Result<Self, AuthorityError> {
+        let provider = Arc::new(provider);
         let leaf_key = new_key()?;
         let leaf_der = PrivatePkcs8KeyDer::from(leaf_key.serialize_der());
         let leaf_signer = provider.key_provider.load_private_key(leaf_der.into())?;
         let ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Self { issuer, leaf_key, leaf_signer, provider, ticketer })
+        Ok(Self { issuer, certificate, certificate_pem, leaf_key, leaf_signer, provider, ticketer })
     }
 
     /// The certificate as PEM, for the bundle that the jailed programs trust.
     pub fn certificate_pem(&self) -> String {
-        self.issuer.pem()
+        self.certificate_pem.clone()
     }
 
     /// The certificate as DER.
     pub fn certificate_der(&self) -> CertificateDer<'static> {
-        self.issuer.der().clone()
+        self.certificate.clone()
     }
 
     /// Signs a leaf for `host`: a DNS name or an address in the alternative name, and a serial
@@ -121,8 +155,24 @@ fn new_key() -> Result<KeyPair, AuthorityError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(AuthorityError::Key)
 }
 
-fn authority_params(provider: &CryptoProvider) -> Result<CertificateParams, AuthorityError> {
-    let mut params = common_params(provider, "httpjail CA", AUTHORITY_VALIDITY)?;
+/// A key for an authority that is kept, as PEM.
+pub(super) fn new_kept_key() -> Result<String, AuthorityError> {
+    Ok(new_key()?.serialize_pem())
+}
+
+/// A certificate for such a key, as PEM.
+pub(super) fn kept_certificate(key: &str) -> Result<String, AuthorityError> {
+    let key = KeyPair::from_pem(key).map_err(AuthorityError::Key)?;
+    let params = authority_params(&provider(), KEPT_NAME, KEPT_VALIDITY)?;
+    Ok(params.self_signed(&key).map_err(AuthorityError::Certificate)?.pem())
+}
+
+fn authority_params(
+    provider: &CryptoProvider,
+    name: &str,
+    validity: Duration,
+) -> Result<CertificateParams, AuthorityError> {
+    let mut params = common_params(provider, name, validity)?;
     // The signing authority must be valid whenever a leaf is.
     params.not_before -= CLOCK_SKEW;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

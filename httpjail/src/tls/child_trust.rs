@@ -24,7 +24,7 @@ mod stores;
 pub(super) use stores::Stores;
 
 /// Where systems keep their roots in one file; the first that is there counts.
-const SYSTEM_BUNDLES: [&str; 5] = [
+pub(crate) const SYSTEM_BUNDLES: [&str; 5] = [
     // Debian, Ubuntu, Arch, Gentoo, Alpine with ca-certificates.
     "/etc/ssl/certs/ca-certificates.crt",
     // Fedora, RHEL and their kin.

@@ -4,8 +4,11 @@
 mod authority;
 mod child_trust;
 mod java;
+mod kept;
 mod leaf;
 
 pub use authority::{Authority, AuthorityError};
+pub(crate) use child_trust::SYSTEM_BUNDLES;
 pub use child_trust::{ChildTrust, TrustError};
+pub use kept::{Kept, KeptError, folder as kept_folder};
 pub use leaf::Leaves;

@@ -46,7 +46,7 @@ pub enum UpstreamError {
         range: Special,
     },
     /// The address is the proxy's own.
-    #[error("connect to {0}: it is this proxy itself")]
+    #[error("connect to {0}: it is this proxy itself (loop detected)")]
     Loop(SocketAddr),
     /// No address took the connection.
     #[error("connect to {address}")]

@@ -13,7 +13,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::policy::{Host, OriginPattern};
+use crate::policy::{Host, HostPattern};
 
 /// How many sessions are kept to resume, for each certificate.
 const SESSIONS: usize = 64;
@@ -22,7 +22,7 @@ const SESSIONS: usize = 64;
 #[derive(Clone)]
 pub struct ClientIdentity {
     /// The origins.
-    hosts: OriginPattern,
+    hosts: HostPattern,
     certified: Arc<CertifiedKey>,
 }
 
@@ -47,7 +47,7 @@ impl ClientIdentity {
     ///
     /// When the key doesn't fit.
     pub fn new(
-        hosts: OriginPattern,
+        hosts: HostPattern,
         chain: Vec<CertificateDer<'static>>,
         key: &PrivateKeyDer<'_>,
     ) -> Result<Self, IdentityError> {
@@ -74,7 +74,7 @@ pub(super) struct Identities(Vec<Known>);
 
 #[derive(Debug)]
 struct Known {
-    hosts: OriginPattern,
+    hosts: HostPattern,
     resolver: Arc<dyn ResolvesClientCert>,
     /// The settings that were asked for, and the same with the certificate.
     configs: Mutex<Vec<(Arc<ClientConfig>, Arc<ClientConfig>)>>,

@@ -136,6 +136,10 @@ impl Resolver {
     }
 
     fn check(&self, address: SocketAddr) -> Result<(), UpstreamError> {
+        // First, as the other reasons depend on what the user opens.
+        if self.is_listener(address) {
+            return Err(UpstreamError::Loop(address));
+        }
         let ip = address.ip();
         let own = || ranges::is_own(ranges::unmapped(ip)).then_some(Special::Own);
         if let Some(range) = ranges::special(ip).or_else(own) {
@@ -146,15 +150,18 @@ impl Resolver {
                 return Err(UpstreamError::Private { address: ip, range });
             }
         }
-        if self.is_listener(address) {
-            return Err(UpstreamError::Loop(address));
-        }
         Ok(())
     }
 
     /// Whether the proxy itself listens there.
     fn is_listener(&self, address: SocketAddr) -> bool {
-        self.own.contains(&SocketAddr::new(ranges::unmapped(address.ip()), address.port()))
+        let ip = ranges::unmapped(address.ip());
+        // Who listens at all addresses listens at each that is this machine's.
+        let is_here = || ip.is_loopback() || ranges::is_own(ip);
+        self.own.iter().any(|own| {
+            own.port() == address.port()
+                && (own.ip() == ip || (own.ip().is_unspecified() && is_here()))
+        })
     }
 }
 

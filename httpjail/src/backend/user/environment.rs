@@ -54,6 +54,19 @@ pub fn child_environment(
     identity: Option<&Identity>,
     wishes: &Wishes,
 ) -> Vec<(OsString, OsString)> {
+    let mut inherited: BTreeMap<_, _> = inherited.into_iter().collect();
+    inherited.entry(RESOLVER.0.into()).or_insert_with(|| RESOLVER.1.into());
+    told_environment(inherited, run, identity, wishes)
+}
+
+/// The same for a command that asks the system's own resolver, and is told of the proxy by the
+/// variables of the run.
+pub fn told_environment(
+    inherited: impl IntoIterator<Item = (OsString, OsString)>,
+    run: impl IntoIterator<Item = (OsString, OsString)>,
+    identity: Option<&Identity>,
+    wishes: &Wishes,
+) -> Vec<(OsString, OsString)> {
     let mut environment: BTreeMap<_, _> = inherited.into_iter().collect();
     let kept: Vec<_> = wishes
         .keep
@@ -67,22 +80,35 @@ pub fn child_environment(
         }
         kept
     });
-    environment.entry(RESOLVER.0.into()).or_insert_with(|| RESOLVER.1.into());
-    if let Some(identity) = identity {
-        for name in SUDO_VARIABLES {
-            environment.remove(OsStr::new(name));
-        }
-        environment.insert("HOME".into(), identity.home().into());
-        environment.insert("LOGNAME".into(), identity.name().into());
-        environment.insert("SHELL".into(), identity.shell().into());
-        environment.insert("USER".into(), identity.name().into());
-    }
+    name_user(&mut environment, identity);
     environment.extend(run);
     environment.extend(kept);
     for name in &wishes.unset {
         environment.remove(name);
     }
     environment.into_iter().collect()
+}
+
+/// Builds the environment of a program of the user's that runs outside of the jail: the one inherited,
+/// with the variables that name the user.
+pub fn own_environment(
+    inherited: impl IntoIterator<Item = (OsString, OsString)>,
+    identity: Option<&Identity>,
+) -> Vec<(OsString, OsString)> {
+    let mut environment = inherited.into_iter().collect();
+    name_user(&mut environment, identity);
+    environment.into_iter().collect()
+}
+
+fn name_user(environment: &mut BTreeMap<OsString, OsString>, identity: Option<&Identity>) {
+    let Some(identity) = identity else { return };
+    for name in SUDO_VARIABLES {
+        environment.remove(OsStr::new(name));
+    }
+    environment.insert("HOME".into(), identity.home().into());
+    environment.insert("LOGNAME".into(), identity.name().into());
+    environment.insert("SHELL".into(), identity.shell().into());
+    environment.insert("USER".into(), identity.name().into());
 }
 
 fn is_proxy_variable(name: &OsStr) -> bool {

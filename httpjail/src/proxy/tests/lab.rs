@@ -20,11 +20,12 @@ use tokio::io::AsyncWriteExt;
 use super::wire::Client;
 use crate::{
     policy::{
-        Decision, Denial, DenyReason, EngineFactory, Host, Limits, Opaque, Openings, Process,
-        RequestFacts, RuleEngine,
+        Decision, Denial, DenyReason, EngineFactory, Engines, Host, Limits, Opaque, Openings,
+        Process, RemoteEngine, RequestFacts, RuleEngine,
     },
     proxy::{
-        Canary, Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts, run,
+        Aim, Canary, Flow, FlowTable, ProxyConfig, ProxyError, SyntheticNames, TcpDns, Timeouts,
+        run,
     },
     record::{LogFile, Recorder, RecorderHandle},
     tls::Authority,
@@ -41,12 +42,15 @@ pub(super) struct Setup {
     pub(super) rule: Rule,
     pub(super) private: PrivateAccess,
     pub(super) timeouts: Timeouts,
+    pub(super) drain: Duration,
     pub(super) extra_ca: Vec<CertificateDer<'static>>,
     /// The rest of what is decided about the way out.
     pub(super) options: Options,
     pub(super) openings: Openings,
     /// Whether the rule knows of connections that aren't HTTP.
     pub(super) knows_tcp: bool,
+    /// Who decides instead of the rule.
+    pub(super) remote: Option<Arc<dyn RemoteEngine>>,
 }
 
 impl Default for Setup {
@@ -55,10 +59,12 @@ impl Default for Setup {
             rule: |_| Decision::Allow(Limits::default()),
             private: PrivateAccess::All,
             timeouts: Timeouts::default(),
+            drain: Duration::ZERO,
             extra_ca: Vec::new(),
             options: Options::default(),
             openings: Openings::default(),
             knows_tcp: false,
+            remote: None,
         }
     }
 }
@@ -122,7 +128,10 @@ impl Lab {
             names: Arc::new(Names),
             dns_tcp: Arc::new(Hello),
             authority: Arc::clone(&authority),
-            engines: Arc::new(Engines(Arc::clone(&shared))),
+            engines: setup.remote.map_or_else(
+                || Engines::Local(Arc::new(Factory(Arc::clone(&shared)))),
+                Engines::Remote,
+            ),
             recorder,
             upstream: Options {
                 resolve: names.into_iter().chain(setup.options.resolve).collect(),
@@ -133,6 +142,7 @@ impl Lab {
             openings: setup.openings,
             workers: 2,
             timeouts: setup.timeouts,
+            drain: setup.drain,
         };
         let (stopped, stop) = io::pipe().unwrap();
         let thread = thread::spawn(move || run(config, stopped));
@@ -149,7 +159,12 @@ impl Lab {
 
     /// A connection that the jailed program meant for `original`.
     pub(super) fn connect(&self, original: impl Into<SocketAddr>) -> Client {
-        self.connect_as(Some(original.into()))
+        self.connect_as(Some((original.into(), Aim::Elsewhere)))
+    }
+
+    /// A connection of a program that was told of the proxy.
+    pub(super) fn connect_to_proxy(&self) -> Client {
+        self.connect_as(Some((self.address, Aim::Proxy)))
     }
 
     /// A connection that isn't the jail's.
@@ -157,14 +172,14 @@ impl Lab {
         self.connect_as(None)
     }
 
-    fn connect_as(&self, original: Option<SocketAddr>) -> Client {
+    fn connect_as(&self, original: Option<(SocketAddr, Aim)>) -> Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         socket.bind(&any.into()).unwrap();
         let client = socket.local_addr().unwrap().as_socket().unwrap();
-        if let Some(original) = original {
+        if let Some((original, aim)) = original {
             let process = Some(Process { pid: 7, uid: 1000, comm: "probe".to_owned() });
-            self.shared.flows.lock().unwrap().insert(client, Flow { original, process });
+            self.shared.flows.lock().unwrap().insert(client, Flow { original, aim, process });
         }
         socket.connect(&self.address.into()).unwrap();
         let stream = TcpStream::from(socket);
@@ -183,7 +198,12 @@ impl Lab {
         self.judged().iter().map(RequestFacts::url).collect()
     }
 
-    /// Waits until the proxy ends by itself.
+    /// Tells the proxy to end.
+    pub(super) fn ask_to_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Waits until the proxy ends.
     pub(super) fn ended(mut self) -> Result<(), ProxyError> {
         self.thread.take().unwrap().join().unwrap()
     }
@@ -231,7 +251,7 @@ impl Drop for Lab {
 struct Flows(Arc<Shared>);
 
 impl FlowTable for Flows {
-    fn take(&self, client: SocketAddr) -> io::Result<Option<Flow>> {
+    fn take(&self, _stream: &TcpStream, client: SocketAddr) -> io::Result<Option<Flow>> {
         Ok(self.0.flows.lock().unwrap().remove(&client))
     }
 }
@@ -244,9 +264,9 @@ impl SyntheticNames for Names {
     }
 }
 
-struct Engines(Arc<Shared>);
+struct Factory(Arc<Shared>);
 
-impl EngineFactory for Engines {
+impl EngineFactory for Factory {
     fn engine(&self) -> Box<dyn RuleEngine> {
         Box::new(Engine(Arc::clone(&self.0)))
     }

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod connect;
+mod direct;
 mod ech;
 mod events;
 mod forms;
@@ -24,6 +25,7 @@ mod origin;
 mod passthrough;
 mod plain;
 mod refusals;
+mod remote;
 mod smuggling;
 mod streams;
 mod tickets;

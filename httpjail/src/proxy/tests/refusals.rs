@@ -125,7 +125,7 @@ fn special_addresses_are_refused_with_a_hint() {
 fn the_proxy_never_asks_itself() {
     let lab = Lab::start(Setup::default());
     let reply = lab.connect(lab.address()).get("127.0.0.1", "/");
-    assert_eq!(reply.status, 502);
+    assert_eq!(reply.status, 508);
     assert!(reply.body.contains("this proxy itself"), "{}", reply.body);
 }
 

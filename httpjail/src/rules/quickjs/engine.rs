@@ -1,73 +1,66 @@
 //! The engine of one worker thread: judges, and starts afresh after damage.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use tracing::warn;
+use std::sync::Arc;
 
 use super::{
-    console::Printable,
+    factory::Rule,
     sandbox::{Outcome, Sandbox},
 };
 use crate::{
-    policy::{Decision, Denial, DenyReason, ProcessInspector, RequestFacts, RuleEngine},
-    rules::RuleSource,
+    policy::{Decision, Denial, DenyReason, RequestFacts, RuleEngine, RunFacts},
+    rules::warnings::Warnings,
 };
 
 /// Judges requests by a rule in JavaScript.
 pub(super) struct JsEngine {
-    source: Arc<RuleSource>,
-    inspector: Arc<dyn ProcessInspector>,
+    rule: Arc<Rule>,
+    /// Which rule the sandbox holds.
+    number: u64,
+    run: RunFacts,
     /// `None` before the first request, and after damage until the next one.
     sandbox: Option<Sandbox>,
-    warnings: Allowance,
-    /// Whether the rule has the word `tcp`, without which it hardly says `{allow: {tcp: true}}`.
-    knows_tcp: bool,
+    warnings: Warnings,
 }
 
 impl JsEngine {
     /// An engine for the calling thread. Its world is made when the first request is about to
     /// come: a command that sends none doesn't wait for it.
-    pub(super) fn new(source: Arc<RuleSource>, inspector: Arc<dyn ProcessInspector>) -> Self {
-        let knows_tcp = source.text().contains("tcp");
-        Self { source, inspector, sandbox: None, warnings: Allowance::default(), knows_tcp }
+    pub(super) fn new(rule: Arc<Rule>, run: RunFacts) -> Self {
+        let number = rule.number();
+        Self { rule, number, run, sandbox: None, warnings: Warnings::default() }
     }
 
     fn restore(&mut self) {
-        match Sandbox::new(&self.source, Arc::clone(&self.inspector)) {
+        match Sandbox::new(&self.rule.source(), self.run.clone()) {
             Ok(sandbox) => self.sandbox = Some(sandbox),
-            Err(error) => {
-                self.warn("requests denied: the rule engine can't be made", &error.to_string())
-            }
+            Err(error) => self
+                .warnings
+                .warn("requests denied: the rule engine can't be made", &error.to_string()),
         }
     }
 
     fn failed(&mut self, what: &'static str, detail: &str, message: Option<&str>) -> Decision {
-        self.warn(what, detail);
+        self.warnings.warn(what, detail);
         let message = message.map(str::to_owned);
         Decision::Deny(Denial { reason: DenyReason::RuleFailed, message })
-    }
-
-    fn warn(&mut self, what: &'static str, detail: &str) {
-        match self.warnings.take(Instant::now()) {
-            None => {}
-            Some(0) => warn!("{what}: {}", Printable(detail)),
-            Some(suppressed) => warn!(suppressed, "{what}: {}", Printable(detail)),
-        }
     }
 }
 
 impl RuleEngine for JsEngine {
     fn prepare(&mut self) {
+        let number = self.rule.number();
+        if self.number != number {
+            self.number = number;
+            self.sandbox = None;
+        }
         if self.sandbox.is_none() {
             self.restore();
         }
     }
 
+    /// Whether the rule has the word `tcp`, without which it hardly says `{allow: {tcp: true}}`.
     fn may_open_tcp(&self) -> bool {
-        self.knows_tcp
+        self.rule.source().text().contains("tcp")
     }
 
     fn decide(&mut self, facts: &RequestFacts) -> Decision {
@@ -97,65 +90,20 @@ impl RuleEngine for JsEngine {
     }
 }
 
-/// How many warnings may still be given this second: a jailed program that sends requests in a
-/// loop must not flood the terminal.
-#[derive(Debug, Default)]
-struct Allowance {
-    since: Option<Instant>,
-    given: u32,
-    suppressed: u32,
-}
-
-impl Allowance {
-    /// Whether to warn now; then, how many warnings were held back before this one.
-    fn take(&mut self, now: Instant) -> Option<u32> {
-        let is_over =
-            self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
-        if is_over {
-            self.since = Some(now);
-            self.given = 0;
-        }
-        if self.given == PER_SECOND {
-            self.suppressed = self.suppressed.saturating_add(1);
-            return None;
-        }
-        self.given += 1;
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}
-
-const PER_SECOND: u32 = 10;
 /// What the jailed program reads; the error itself is none of its business.
 const FAILED: &str = "JavaScript execution failed";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::RuleSource;
 
     #[test]
     fn a_world_is_made_before_the_first_request_if_there_is_time() {
-        struct Nobody;
-        impl ProcessInspector for Nobody {
-            fn executable(&self, _pid: u32) -> std::io::Result<Option<String>> {
-                Ok(None)
-            }
-        }
-        let source = Arc::new(RuleSource::new("--js", "true"));
-        let mut engine = JsEngine::new(source, Arc::new(Nobody));
+        let rule = Arc::new(Rule::new(RuleSource::new("--js", "true")));
+        let mut engine = JsEngine::new(rule, RunFacts::default());
         assert!(engine.sandbox.is_none());
         engine.prepare();
         assert!(engine.sandbox.is_some());
-    }
-
-    #[test]
-    fn warns_some_times_a_second_and_counts_the_rest() {
-        let (mut allowance, start) = (Allowance::default(), Instant::now());
-        for _ in 0..PER_SECOND {
-            assert_eq!(allowance.take(start), Some(0));
-        }
-        assert_eq!(allowance.take(start), None);
-        assert_eq!(allowance.take(start + Duration::from_millis(999)), None);
-        assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(2));
-        assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(0));
     }
 }

@@ -44,7 +44,12 @@ fn address(object: &Value<'_>) -> usize {
     unsafe { qjs::JS_VALUE_GET_PTR(object.as_raw()) }.addr()
 }
 
-fn freeze_one(object: &Value<'_>) -> Result<()> {
+/// Freezes one object, and nothing that it leads to.
+///
+/// # Errors
+///
+/// As for [`freeze`].
+pub(super) fn freeze_one(object: &Value<'_>) -> Result<()> {
     // SAFETY: the object is alive and of this context.
     let is_frozen =
         unsafe { qjs::JS_FreezeObject(object.ctx().as_raw().as_ptr(), object.as_raw()) };

@@ -21,6 +21,10 @@ pub(super) enum Field<T> {
     Now(for<'js> fn(&Ctx<'js>, &T) -> Result<Value<'js>>),
     /// It is made by this getter when someone asks.
     Late(Persistent<Function<'static>>),
+    /// It is the same for all subjects.
+    Same(Persistent<Value<'static>>),
+    /// It is a function that tells about the subject at hand, and doesn't show in lists.
+    Method(Persistent<Value<'static>>),
 }
 
 impl<T> Layout<T> {
@@ -62,6 +66,16 @@ impl<T> Field<T> {
     pub(super) fn late<'js>(ctx: &Ctx<'js>, getter: Function<'js>) -> Self {
         Self::Late(Persistent::save(ctx, getter))
     }
+
+    /// A field that has this value in all objects.
+    pub(super) fn same<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Self {
+        Self::Same(Persistent::save(ctx, value))
+    }
+
+    /// A method, the same in all objects.
+    pub(super) fn method<'js>(ctx: &Ctx<'js>, method: Function<'js>) -> Self {
+        Self::Method(Persistent::save(ctx, method.into_value()))
+    }
 }
 
 fn fill<'a, 'js, T: 'a>(
@@ -75,6 +89,10 @@ fn fill<'a, 'js, T: 'a>(
             Field::Now(make) => object::define(&object, name, &value(make)?)?,
             Field::Late(getter) => {
                 object::define_late(&object, name, &getter.clone().restore(ctx)?)?;
+            }
+            Field::Same(value) => object::define(&object, name, &value.clone().restore(ctx)?)?,
+            Field::Method(method) => {
+                object::define_hidden(&object, name, &method.clone().restore(ctx)?)?;
             }
         }
     }

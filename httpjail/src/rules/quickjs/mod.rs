@@ -18,7 +18,7 @@ mod request;
 mod sandbox;
 mod verdict;
 
-pub use factory::Js;
+pub use factory::{Js, Replaced};
 
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,19 @@ pub(super) fn define<'js>(object: &Object<'js>, name: &Name, value: &Value<'js>)
     add(object, name, value.as_raw(), undefined, VALUE)
 }
 
+/// Gives `object` a property as [`define`] does, which lists of its properties leave out.
+///
+/// # Errors
+///
+/// As for [`define`].
+pub(super) fn define_hidden<'js>(
+    object: &Object<'js>,
+    name: &Name,
+    value: &Value<'js>,
+) -> Result<()> {
+    add(object, name, value.as_raw(), qjs::JS_UNDEFINED, VALUE & !qjs::JS_PROP_ENUMERABLE)
+}
+
 /// Gives `object` a property that is made when it is asked for, by `getter`.
 ///
 /// # Errors
@@ -183,14 +196,16 @@ mod tests {
             let getter = ctx.eval::<Function<'_>, _>("() => 8").expect("a function");
             define(&object, &Name::new(&ctx, "a").expect("a name"), &value).expect("defined");
             define_late(&object, &Name::new(&ctx, "b").expect("a name"), &getter).expect("defined");
+            define_hidden(&object, &Name::new(&ctx, "c").expect("a name"), &value)
+                .expect("defined");
             close(&object).expect("closed");
-            define(&object, &Name::new(&ctx, "c").expect("a name"), &value).expect_err("closed");
+            define(&object, &Name::new(&ctx, "d").expect("a name"), &value).expect_err("closed");
             ctx.catch();
             ctx.globals().set("o", object).expect("set");
             let looks: String = ctx
-                .eval("`${JSON.stringify(o)} ${Object.isFrozen(o)} ${Object.keys(o)}`")
+                .eval("`${JSON.stringify(o)} ${Object.isFrozen(o)} ${Object.keys(o)} ${o.c}`")
                 .expect("a text");
-            assert_eq!(looks, r#"{"a":7,"b":8} true a,b"#);
+            assert_eq!(looks, r#"{"a":7,"b":8} true a,b 7"#);
         });
     }
 

@@ -1,9 +1,6 @@
 //! One runtime with the rule in it, in which nothing outlives a request.
 
-use std::{
-    ffi::{CStr, CString},
-    sync::Arc,
-};
+use std::ffi::{CStr, CString};
 
 use rquickjs::{
     self as js, CatchResultExt, Context, Ctx, Exception, Function, Object, Persistent, Runtime,
@@ -15,7 +12,7 @@ use super::{
     budget::Budget, compiled::Compiled, console, freeze::freeze, request::Request, verdict::Answers,
 };
 use crate::{
-    policy::{Decision, ProcessInspector, RequestFacts},
+    policy::{Decision, RequestFacts, RunFacts},
     rules::{RuleError, RuleSource},
 };
 
@@ -72,15 +69,12 @@ impl Sandbox {
     /// # Errors
     ///
     /// A syntax error in the rule, or no memory for the engine.
-    pub(super) fn new(
-        source: &RuleSource,
-        inspector: Arc<dyn ProcessInspector>,
-    ) -> Result<Self, RuleError> {
+    pub(super) fn new(source: &RuleSource, run: RunFacts) -> Result<Self, RuleError> {
         let budget = Budget::new();
         let runtime = runtime()?;
         let context = Context::custom::<World>(&runtime).map_err(|error| engine_error(&error))?;
         let (rule, request, answers, kit) = context.with(|ctx| {
-            let furnished = furnish(&ctx, inspector).catch(&ctx);
+            let furnished = furnish(&ctx, run).catch(&ctx);
             let (request, answers, kit) =
                 furnished.map_err(|error| RuleError::Engine { reason: error.to_string() })?;
             let rule = compile(&ctx, source, Compiled::with_request)?;
@@ -201,14 +195,11 @@ fn engine_error(error: &js::Error) -> RuleError {
 }
 
 /// Makes the world of a rule: see `prelude.js`.
-fn furnish<'js>(
-    ctx: &Ctx<'js>,
-    inspector: Arc<dyn ProcessInspector>,
-) -> js::Result<(Request, Answers, Object<'js>)> {
+fn furnish<'js>(ctx: &Ctx<'js>, run: RunFacts) -> js::Result<(Request, Answers, Object<'js>)> {
     let native = Object::new(ctx.clone())?;
     let log = |level: u8, text: String| console::log(level, &text);
     native.set("log", Function::new(ctx.clone(), log)?)?;
-    let request = Request::new(ctx, &native, inspector)?;
+    let request = Request::new(ctx, &native, run)?;
     let mut options = EvalOptions::default();
     options.filename = Some("httpjail".to_owned());
     let prelude: Function<'js> = ctx.eval_with_options(PRELUDE, options)?;

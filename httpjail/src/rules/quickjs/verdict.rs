@@ -1,9 +1,12 @@
-//! What a rule's answer means. Whatever isn't a proven allowance is a denial.
+//! What shape an answer in JavaScript has.
 
 use rquickjs::{Ctx, Result, Value};
 
 use super::object::{Class, Name, Ordinary};
-use crate::policy::{Decision, Denial, DenyReason, Limits, Opaque};
+use crate::{
+    policy::Decision,
+    rules::answer::{self, Allow, Field, Shape},
+};
 
 /// Reads answers. It belongs to one runtime.
 pub(super) struct Answers {
@@ -43,56 +46,49 @@ impl Answers {
         value: &Value<'js>,
         show: impl Fn(&Value<'js>) -> Result<String>,
     ) -> Result<Option<Decision>> {
+        self.shape(value, show).map(answer::read)
+    }
+
+    fn shape<'js>(
+        &self,
+        value: &Value<'js>,
+        show: impl Fn(&Value<'js>) -> Result<String>,
+    ) -> Result<Shape> {
         if let Some(allow) = value.as_bool() {
-            return Ok(Some(if allow { allowed() } else { denied(None) }));
+            return Ok(Shape::Bool(allow));
         }
         if value.is_string() {
-            return Ok(Some(from_text(text(value, show)?.trim())));
+            return Ok(Shape::Text(text(value, show)?));
         }
         // Arrays, functions, promises and errors are no such objects.
-        match Ordinary::of(value, self.ordinary) {
-            Some(object) => self.read_object(&object, show),
-            None => Ok(None),
-        }
-    }
-
-    fn read_object<'js>(
-        &self,
-        object: &Ordinary<'_, 'js>,
-        show: impl Fn(&Value<'js>) -> Result<String>,
-    ) -> Result<Option<Decision>> {
+        let Some(object) = Ordinary::of(value, self.ordinary) else { return Ok(Shape::Other) };
         let allow = object.own(&self.allow)?;
         let message = object.own(&self.deny_message)?;
-        let message = if message.is_string() { Some(text(&message, show)?) } else { None };
-        match (allow.as_bool(), message) {
-            (Some(true), _) => Ok(Some(allowed())),
-            (Some(false), message) => Ok(Some(denied(message))),
-            (None, Some(message)) if allow.is_undefined() => Ok(Some(denied(Some(message)))),
-            (None, _) => match Ordinary::of(&allow, self.ordinary) {
-                Some(limits) => self.read_limits(&limits),
-                None => Ok(None),
-            },
-        }
+        let deny_message = if message.is_string() { Some(text(&message, show)?) } else { None };
+        Ok(Shape::Object { allow: self.allow(&allow)?, deny_message })
     }
 
-    /// `{max_tx_bytes: N}`, `{tcp: true}` or both, and nothing else: a limit that is not understood
-    /// is not kept. `tcp: false` proves nothing: it may be how the rule says no.
-    fn read_limits(&self, limits: &Ordinary<'_, '_>) -> Result<Option<Decision>> {
-        let (bytes, tcp) = (limits.own(&self.max_tx_bytes)?, limits.own(&self.tcp)?);
-        let known = u32::from(!bytes.is_undefined()) + u32::from(!tcp.is_undefined());
-        if known == 0 || limits.size()? != known {
-            return Ok(None);
+    fn allow(&self, value: &Value<'_>) -> Result<Allow> {
+        if let Some(allow) = value.as_bool() {
+            return Ok(Allow::Bool(allow));
         }
-        let opaque = match tcp.as_bool() {
-            Some(true) => Opaque::Allowed,
-            None if tcp.is_undefined() => Opaque::Refused,
-            Some(false) | None => return Ok(None),
-        };
-        let max_tx_bytes = bytes.as_number().and_then(whole);
-        if max_tx_bytes.is_none() && !bytes.is_undefined() {
-            return Ok(None);
+        if value.is_undefined() {
+            return Ok(Allow::Missing);
         }
-        Ok(Some(Decision::Allow(Limits { max_tx_bytes, opaque })))
+        let Some(bounds) = Ordinary::of(value, self.ordinary) else { return Ok(Allow::Other) };
+        Ok(Allow::Bounds {
+            max_tx_bytes: field(&bounds.own(&self.max_tx_bytes)?, |bytes| bytes.as_number()),
+            tcp: field(&bounds.own(&self.tcp)?, |tcp| tcp.as_bool()),
+            size: usize::try_from(bounds.size()?).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+fn field<'js, T>(value: &Value<'js>, read: impl Fn(&Value<'js>) -> Option<T>) -> Field<T> {
+    match read(value) {
+        Some(read) => Field::Is(read),
+        None if value.is_undefined() => Field::Missing,
+        None => Field::Other,
     }
 }
 
@@ -104,28 +100,3 @@ fn text<'js>(string: &Value<'js>, show: impl Fn(&Value<'js>) -> Result<String>) 
         Some(Err(_)) | None => show(string),
     }
 }
-
-fn from_text(text: &str) -> Decision {
-    match text {
-        "true" => allowed(),
-        "false" | "" => denied(None),
-        message => denied(Some(message.to_owned())),
-    }
-}
-
-/// A number that is exactly a count.
-fn whole(number: f64) -> Option<u64> {
-    let is_whole = (0.0..=MAX_SAFE_INTEGER).contains(&number) && number.fract() == 0.0;
-    is_whole.then_some(number as u64)
-}
-
-fn allowed() -> Decision {
-    Decision::Allow(Limits::default())
-}
-
-fn denied(message: Option<String>) -> Decision {
-    Decision::Deny(Denial { reason: DenyReason::Rule, message })
-}
-
-/// Above this a JavaScript number may stand for more than one whole number.
-const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;

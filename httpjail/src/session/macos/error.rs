@@ -8,7 +8,7 @@ use crate::{
     backend::{macos::Open, user::UserError},
     record::LogError,
     session::{Unstarted, pem_file::PemError},
-    tls::{AuthorityError, TrustError},
+    tls::{AuthorityError, KeptError, TrustError},
     upstream,
 };
 
@@ -21,6 +21,9 @@ pub enum SessionError {
     /// An option that asks for what can't be had here.
     #[error("do what {0} asks for: it isn't possible on macOS")]
     Unsupported(&'static str),
+    /// An option that asks for what isn't made for this system.
+    #[error("do what {0} asks for: it isn't there yet on macOS")]
+    NotYet(&'static str),
     /// The account isn't one of jails.
     #[error(
         "run the command as `{0}`: on macOS a jail takes an account for itself, kills all that \
@@ -100,6 +103,15 @@ pub enum SessionError {
     /// The run's CA.
     #[error("make this run's CA")]
     Authority(#[from] AuthorityError),
+    /// The kept authority.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// Nothing says where a user's configuration is.
+    #[error("find your configuration: HOME names no folder")]
+    NoHome,
+    /// What decides can't be started.
+    #[error("ask the rule")]
+    Rules(#[source] io::Error),
     /// The CA bundle.
     #[error("prepare the certificates for the command")]
     Trust(#[from] TrustError),
@@ -135,6 +147,10 @@ impl SessionError {
     /// What the user can do, where there is something.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Kept(error) => return error.hint(),
+            Self::NotYet(_) => {
+                "docs/platforms.md says what there is; a rule can be written by --js"
+            }
             Self::NotRoot => "run it through sudo: sudo httpjail …",
             Self::Account(_) | Self::NoAccount(_) => {
                 "make an account for jails: sudo httpjail setup. Others beside it have names such as \

@@ -19,10 +19,13 @@ mod folder;
 mod guard;
 mod keeper;
 mod report;
+pub(super) mod rules_process;
 mod run;
 mod setup;
+mod told;
 
 pub use error::SessionError;
 pub use folder::cleanup;
 pub use run::run;
 pub use setup::setup;
+pub use told::{run_server, run_weak};

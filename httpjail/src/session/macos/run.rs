@@ -4,11 +4,12 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{self, PipeWriter, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
     num::NonZeroUsize,
     os::unix::net::UnixStream,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use httpjail_macos::{
@@ -19,6 +20,7 @@ use httpjail_macos::{
 
 use super::{
     SessionError, flows::PfFlows, folder::Folder, guard::Guard, keeper::Keeper, report::Report,
+    rules_process,
 };
 use crate::{
     backend::{
@@ -31,10 +33,10 @@ use crate::{
     },
     cli::plan::{Lacking, RunPlan},
     dns,
-    policy::{NoProcesses, Openings},
+    policy::{Lists, NoProcesses, Openings, RunFacts},
     proxy,
     record::{LogFile, Recorder, RecorderHandle},
-    rules::Rules,
+    rules::{Rules, listed},
     session::{
         Outcome, doors,
         servers::{self, Servers},
@@ -60,6 +62,7 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
         return Err(SessionError::NotRoot);
     }
     refuse_unsupported(&plan)?;
+    tell_of_rule_file(&plan);
     let jailed = account(plan.user.as_deref())?;
     let owner = user::invoking_user()?;
     let serves_as = match &owner {
@@ -83,7 +86,8 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
     let (word, targets) = canary(&ports).map_err(SessionError::Canary)?;
     let (own, keepers) = UnixStream::pair().map_err(SessionError::Proxy)?;
     process::hold_signals().map_err(SessionError::Signals)?;
-    let guard = Guard::arm(&jail(&plan, &jailed, ports)?, folder)?;
+    let jail = jail(&plan, &jailed, ports)?;
+    let guard = Guard::arm(&jail, folder)?;
 
     let mut keeper = Keeper {
         command: plan.command.clone(),
@@ -110,6 +114,8 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
         authority,
         canary: proxy::Canary::new(&targets, &word),
         log,
+        run_id: jail.id.to_string(),
+        lists: plan.lists,
         rules: plan.rules,
         upstream,
         openings: plan.openings,
@@ -135,7 +141,15 @@ fn refuse_unsupported(plan: &RunPlan) -> Result<(), SessionError> {
     ];
     match asked.iter().find(|(_, asked)| *asked) {
         Some((option, _)) => Err(SessionError::Unsupported(option)),
-        None => Ok(()),
+        None => rules_process::refuse(&plan.rules),
+    }
+}
+
+/// Says that nobody looks at the rule's file any more.
+fn tell_of_rule_file(plan: &RunPlan) {
+    if let Some(path) = &plan.rule_file {
+        let path = path.display();
+        tracing::info!("changes of the rule file {path} won't be taken up: not yet on macOS");
     }
 }
 
@@ -189,6 +203,8 @@ struct Service {
     authority: Authority,
     canary: proxy::Canary,
     log: Option<LogFile>,
+    run_id: String,
+    lists: Lists,
     rules: Rules,
     upstream: upstream::Options,
     openings: Openings,
@@ -206,25 +222,25 @@ impl Service {
         let names = Arc::new(dns::Names::new());
         let stub = dns::Stub::new(Arc::clone(&names));
         serve_dns(stub.clone(), self.servers.dns)?;
-        let listeners = self.servers.proxy.iter().map(TcpListener::local_addr);
-        let flows = PfFlows { pf: self.pf, listeners: listeners.collect::<io::Result<_>>()? };
         pass_signals(keeper.try_clone()?)?;
         let (stopped, stop) = io::pipe()?;
         let reported = hear(keeper, stop)?;
+        // pf tells nothing of processes, so no rule is given one: `r.process` is null.
+        let run = RunFacts { jail: Some(self.run_id), processes: Arc::new(NoProcesses) };
         let config = proxy::ProxyConfig {
             listeners: self.servers.proxy,
-            flows: Arc::new(flows),
+            flows: Arc::new(PfFlows(self.pf)),
             canary: self.canary,
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(self.authority),
-            // pf tells nothing of processes, so no rule is given one: `r.process` is null.
-            engines: self.rules.into_factory(Arc::new(NoProcesses)),
+            engines: listed(self.lists, self.rules.into_engines(run)?),
             recorder,
             upstream: self.upstream,
             openings: self.openings,
             workers: self.workers,
             timeouts: proxy::Timeouts::default(),
+            drain: Duration::ZERO,
         };
         let served = proxy::run(config, stopped);
         let lost = log.map_or(0, RecorderHandle::finish);

@@ -27,7 +27,7 @@ impl Guards {
         let user = plan.identity.map_or_else(own, |user| (user.uid(), user.gid()));
         Ok(Self {
             command_line: CommandLine::find().map_err(SpawnError::CommandLine)?,
-            view: View::plan(plan.sockets, user).map_err(SpawnError::View)?,
+            view: View::plan(plan.sockets, plan.hidden, user).map_err(SpawnError::View)?,
             stand_ins: StandIns::plan(plan.folders, plan.files),
             domain: Domain::plan(plan.sockets),
             filter: Filter::new(),

@@ -59,6 +59,8 @@ pub struct SpawnPlan<'a> {
     pub canary: &'a Canary,
     /// Unix sockets, and folders of such, that stay within its reach. Canonical paths.
     pub sockets: &'a [PathBuf],
+    /// Folders that are empty in its view.
+    pub hidden: &'a [PathBuf],
     /// Whether programs gain privileges.
     pub privileges: Privileges,
 }

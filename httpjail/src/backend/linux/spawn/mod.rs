@@ -25,6 +25,7 @@ mod image;
 mod init;
 mod landlock;
 mod mounts;
+mod plain;
 mod seccomp;
 mod signals;
 mod stand_ins;
@@ -37,6 +38,7 @@ pub use error::{SpawnError, Step};
 pub use held::{Child, HeldChild, SpawnPlan, Unready, spawn};
 pub(crate) use init::ENDING;
 pub(crate) use landlock::is_there as has_landlock;
+pub(crate) use plain::{PlainChild, PlainPlan, spawn_plain};
 pub use signals::Signals;
 pub use stdio::{Outer, Replacement, sockets};
 

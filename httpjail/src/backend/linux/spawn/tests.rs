@@ -58,6 +58,7 @@ impl Fixture {
             streams: &[],
             canary: &self.canary,
             sockets: &[],
+            hidden: &[],
             privileges: Privileges::Refused,
         }
     }

@@ -34,6 +34,8 @@ const SETTINGS: [&[u8]; 9] = [
     b"sysfs",
     b"tracefs",
 ];
+/// The options of a folder in which there is nothing, and never will be.
+const EMPTY: &str = "mode=0555,size=4k,nr_inodes=1";
 /// Devices by which packets leave past every hook.
 const DEVICES: [&str; 4] = ["/dev/net/tun", "/dev/vhost-net", "/dev/vhost-vsock", "/dev/vsock"];
 /// Sockets of daemons that do others' bidding. Most are found where the kernel lists them, but not
@@ -107,12 +109,12 @@ pub(super) struct Kept {
 
 impl View {
     /// Looks at the machine as it is now, for a command of `user` (user and group). The sockets at
-    /// or below `open`, which are canonical paths, stay in view.
+    /// or below `open`, which are canonical paths, stay in view; the folders `hidden` are empty.
     ///
     /// # Errors
     ///
     /// When `/proc` can't be read.
-    pub(super) fn plan(open: &[PathBuf], user: (u32, u32)) -> io::Result<Self> {
+    pub(super) fn plan(open: &[PathBuf], hidden: &[PathBuf], user: (u32, u32)) -> io::Result<Self> {
         // The clone copies this thread's namespaces. Paths are bytes: daemons choose their names.
         let mounts = procfs::read("/proc/thread-self/mountinfo")?;
         let sockets = procfs::read("/proc/thread-self/net/unix")?;
@@ -123,6 +125,9 @@ impl View {
             let private = is_folder(&path) && !open.iter().any(|open| path.starts_with(open));
             private.then(|| Private::plan(&path, options, open, user)).flatten()
         });
+        let hidden = hidden.iter().filter(|path| is_folder(path));
+        let hidden = hidden.filter_map(|path| Private::plan(path, EMPTY.to_owned(), &[], user));
+        let private = private.chain(hidden);
         let view = Self { private: private.collect(), ..Self::of(&mounts, &sockets, is_hidden) };
         // Its path even if it was removed, where getcwd(3) has none.
         let place = fs::read_link("/proc/thread-self/cwd")?;
@@ -449,7 +454,7 @@ mod tests {
 
     #[test]
     fn plans_for_this_machine() {
-        assert!(View::plan(&[], (0, 0)).is_ok());
+        assert!(View::plan(&[], &[], (0, 0)).is_ok());
     }
 
     #[test]

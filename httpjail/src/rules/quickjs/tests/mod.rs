@@ -9,12 +9,15 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
+    time::{Duration, UNIX_EPOCH},
 };
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::Js;
 use crate::policy::{
-    Authority, Decision, Denial, DenyReason, EngineFactory, Host, Limits, Opaque, Process,
-    ProcessInspector, RequestFacts, RuleEngine, Scheme,
+    Authority, Decision, Denial, DenyReason, EngineFactory, Headers, Host, Limits, Opaque, Process,
+    ProcessDetails, ProcessInspector, RequestFacts, RuleEngine, RunFacts, Scheme,
 };
 
 fn facts() -> RequestFacts {
@@ -24,9 +27,24 @@ fn facts() -> RequestFacts {
         authority: Authority::new(Host::parse("api.github.com").expect("a host"), 8443),
         path: "/repos/a b".to_owned(),
         query: Some("q=1&r=2".to_owned()),
+        protocol: Some(Version::HTTP_11),
+        headers: headers(&[("accept", b"a/b"), ("cookie", b"a=1"), ("accept", b"c/d")]),
         requester: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1)),
         process: Some(Process { pid: 42, uid: 1000, comm: "curl".to_owned() }),
+        time: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_999),
     }
+}
+
+fn headers(fields: &[(&'static str, &[u8])]) -> Headers {
+    let field = |(name, value): &(&'static str, &[u8])| {
+        (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a value"))
+    };
+    fields.iter().map(field).fold(HeaderMap::new(), appended).into()
+}
+
+fn appended(mut map: HeaderMap, (name, value): (HeaderName, HeaderValue)) -> HeaderMap {
+    map.append(name, value);
+    map
 }
 
 /// What this process runs can't be found out.
@@ -42,11 +60,21 @@ impl ProcessInspector for Known {
             _ => Ok(None),
         }
     }
+
+    fn details(&self, pid: u32) -> io::Result<Option<ProcessDetails>> {
+        let argv = ["curl", "-sS", "a b"].map(str::to_owned).to_vec();
+        let exe = self.executable(pid)?;
+        Ok(exe.map(|exe| ProcessDetails { exe, ppid: 41, argv }))
+    }
+}
+
+fn run() -> RunFacts {
+    RunFacts { jail: Some("0123abcd".to_owned()), processes: Arc::new(Known) }
 }
 
 fn engine(source: &str) -> Box<dyn RuleEngine> {
     let rule = Js::compile("--js", source).expect("the rule compiles");
-    rule.with_inspector(Arc::new(Known)).engine()
+    rule.in_run(run()).engine()
 }
 
 fn judge(source: &str) -> Decision {

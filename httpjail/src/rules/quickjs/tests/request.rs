@@ -1,5 +1,7 @@
 //! What a rule sees of a request.
 
+use serde_json::Value;
+
 use super::*;
 
 #[test]
@@ -17,15 +19,83 @@ fn shows_the_request() {
         ("r.process.uid", "1000"),
         ("r.process.comm", "'curl'"),
         ("r.process.exe", "'/usr/bin/curl'"),
-        ("Object.keys(r).join()", "'url,method,scheme,host,path,requester_ip,port,query,process'"),
+        ("r.process.ppid", "41"),
+        ("r.process.argv.join('|')", "'curl|-sS|a b'"),
+        ("r.protocol", "'HTTP/1.1'"),
+        ("r.headers.accept", "'a/b, c/d'"),
+        ("r.headers['cookie']", "'a=1'"),
+        ("r.headers.Accept", "undefined"),
+        ("r.headers.constructor", "undefined"),
+        ("JSON.stringify(r.headers)", r#"'{"accept":"a/b, c/d","cookie":"a=1"}'"#),
+        ("r.header('Accept')", "'a/b, c/d'"),
+        ("r.header('x')", "null"),
+        ("r.header('x y')", "null"),
+        ("r.jail", "'0123abcd'"),
+        ("r.time", "1700000000000"),
+        ("new Date(r.time).toISOString()", "'2023-11-14T22:13:20.000Z'"),
+        ("Object.keys(r).join()", FIELDS),
         ("JSON.parse(JSON.stringify(r)).process.exe", "'/usr/bin/curl'"),
         ("Object.keys(JSON.parse(JSON.stringify(r))).join()", "Object.keys(r).join()"),
-        ("Object.keys(r.process).join()", "'pid,uid,comm,exe'"),
-        ("[r, r.process].every(Object.isFrozen)", "true"),
+        ("Object.keys(r.process).join()", "'pid,uid,comm,exe,ppid,argv'"),
+        ("[r, r.process, r.process.argv, r.headers, r.header].every(Object.isFrozen)", "true"),
         ("r === globalThis.r && r === (0, eval)('r') && r.process === r.process", "true"),
+        ("r.headers === r.headers", "true"),
         ("(() => { const { url, process: { comm } } = r; return url + comm })()", "r.url + 'curl'"),
     ] {
         assert_eq!(judge(&format!("{expression} === {value}")), ALLOW, "{expression}");
+    }
+}
+
+const FIELDS: &str = "'url,method,scheme,host,path,requester_ip,port,query,process,protocol,headers,\
+     jail,time'";
+
+#[test]
+fn shows_json_the_same() {
+    let shown = told(judge("JSON.stringify(r)"));
+    assert_eq!(shown, facts().to_json(&run()).expect("it can be looked up"));
+    let without = RequestFacts { query: None, process: None, protocol: None, ..facts() };
+    let mut engine = Js::compile("--js", "JSON.stringify(r)").expect("the rule compiles").engine();
+    let shown = told(engine.decide(&without));
+    assert_eq!(shown, without.to_json(&RunFacts::default()).expect("there is nothing to look up"));
+    let process = Some(Process { pid: UNKNOWN, uid: 0, comm: String::new() });
+    RequestFacts { process, ..facts() }.to_json(&run()).expect_err("it can't be looked up");
+}
+
+/// What the message of a denial says.
+fn told(decision: Decision) -> Value {
+    let Decision::Deny(Denial { message: Some(message), .. }) = decision else {
+        panic!("{decision:?}");
+    };
+    serde_json::from_str(&message).expect("JSON")
+}
+
+#[test]
+fn shows_fields_of_any_name_and_value() {
+    let headers = headers(&[
+        ("__proto__", b"p"),
+        ("tostring", b"t"),
+        ("7", b"n"),
+        ("latin", b"caf\xe9"),
+        ("empty", b""),
+    ]);
+    let facts = RequestFacts { headers, ..facts() };
+    let shown = told(engine("JSON.stringify(r.headers)").decide(&facts));
+    let expected = r#"{"7":"n","__proto__":"p","tostring":"t","latin":"caf\ufffd","empty":""}"#;
+    assert_eq!(shown, serde_json::from_str::<Value>(expected).expect("JSON"));
+    assert_eq!(engine("r.header('__PROTO__') === 'p'").decide(&facts), ALLOW);
+    assert_eq!(engine("r.header('empty') === ''").decide(&facts), ALLOW);
+    for source in ["r.header() === null", "r.header(7) === null", "r.header({}) === null"] {
+        assert_eq!(engine(source).decide(&facts), threw(), "{source}");
+    }
+}
+
+#[test]
+fn holds_no_fields_after_the_decision() {
+    let mut engine = engine("r.headers.accept === 'a/b, c/d'");
+    let facts = facts();
+    for _ in 0..2 {
+        assert_eq!(engine.decide(&facts), ALLOW);
+        assert!(facts.headers.is_held_once());
     }
 }
 
@@ -36,7 +106,9 @@ fn shows_what_is_missing_as_null() {
     );
     let facts = RequestFacts { query: None, process: None, ..facts() };
     assert_eq!(engine.decide(&facts), ALLOW);
-    let mut engine = self::engine("r.query === '' && r.process.exe === null");
+    let mut engine = self::engine(
+        "r.query === '' && [r.process.exe, r.process.ppid, r.process.argv].every(x => x === null)",
+    );
     let process = Some(Process { pid: 43, uid: 0, comm: String::new() });
     assert_eq!(
         engine.decide(&RequestFacts { query: Some(String::new()), process, ..facts }),
@@ -64,6 +136,8 @@ fn a_program_that_cannot_be_found_out_fails_the_rule() {
         "r.process.exe !== '/usr/bin/curl'",
         "let exe = null; try { exe = r.process.exe } catch {} exe === null",
         "try { JSON.stringify(r) } catch {} true",
+        "let ppid = 1; try { ppid = r.process.ppid } catch {} ppid === 1",
+        "try { r.process.argv } catch {} true",
         "try { r.process.exe } catch {} ({allow: {max_tx_bytes: 1}})",
         "console.log(r.process); true",
     ] {
@@ -131,6 +205,12 @@ fn the_request_cannot_be_changed() {
         "delete r.host",
         "r.process.comm = 'x'",
         "r.process.exe = 'x'",
+        "r.process.argv[0] = 'x'",
+        "r.process.argv.push('x')",
+        "r.headers.accept = 'x'",
+        "r.headers.more = 'x'",
+        "delete r.headers.accept",
+        "r.header.more = 'x'",
         "delete r.process.pid",
         "Object.defineProperty(r, 'host', {value: 'x'})",
         "Object.defineProperty(globalThis, 'r', {value: 1})",

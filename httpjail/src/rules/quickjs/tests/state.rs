@@ -1,6 +1,7 @@
 //! That no request tells the next one anything.
 
-use super::*;
+use super::{super::Replaced, *};
+use crate::rules::{RuleError, RuleSource};
 
 /// Each source is a place where a rule could keep a number; the rule answers with how often it
 /// believes to have been asked.
@@ -115,4 +116,21 @@ fn no_state_is_carried_over_by_roundabout_ways() {
             assert_eq!(engine.decide(&facts()), deny(Some("1")), "{source}");
         }
     }
+}
+
+#[test]
+fn another_rule_takes_the_place_of_the_one_there_was() {
+    let rule = Js::compile("rule.js", "r.method === 'POST'").expect("the rule compiles");
+    let mut engines = [rule.engine(), rule.clone().engine()];
+    let mut decide = || engines.each_mut().map(|engine| engine.decide(&facts()));
+    let replace = |text| rule.replace(RuleSource::new("rule.js", text));
+    assert_eq!(decide(), [ALLOW; 2]);
+    assert!(matches!(replace("'no'"), Ok(Replaced::New)));
+    assert_eq!(decide(), [deny(Some("no")), deny(Some("no"))]);
+    assert!(matches!(replace("'no'"), Ok(Replaced::Same)));
+    assert!(matches!(replace("r.method ==="), Err(RuleError::Syntax { line: 1, .. })));
+    assert_eq!(decide(), [deny(Some("no")), deny(Some("no"))]);
+    assert!(matches!(replace("({allow: {tcp: true}})"), Ok(Replaced::New)));
+    assert!(engines.iter().all(|engine| engine.may_open_tcp()));
+    assert_eq!(rule.engine().decide(&facts()), engines[0].decide(&facts()));
 }

@@ -1,0 +1,106 @@
+//! Requests whose judgement takes its time.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use super::{Awaited, Decision, Denial, DenyReason, Permitted, RequestFacts, Seldom};
+use crate::record::Recorder;
+
+/// A request between the question and the decision.
+///
+/// Dropped undecided, because its client has gone or the run ends, it is a denial and has its
+/// record.
+pub enum Judging<T> {
+    /// It is decided, and recorded.
+    Settled(Result<Permitted<T>, Denial>),
+    /// Somebody was asked about it.
+    Asked(Box<Asked<T>>),
+}
+
+/// A request about which somebody was asked.
+pub struct Asked<T> {
+    answer: Awaited,
+    request: T,
+    entry: Entry,
+    warnings: Rc<Seldom>,
+}
+
+impl<T> Judging<T> {
+    /// The decision, recorded. Only an allowance yields the [`Permitted`] that forwarding asks for.
+    ///
+    /// # Errors
+    ///
+    /// The denial.
+    pub async fn settle(self) -> Result<Permitted<T>, Denial> {
+        match self {
+            Self::Settled(settled) => settled,
+            Self::Asked(asked) => (*asked).settle().await,
+        }
+    }
+}
+
+impl<T> Asked<T> {
+    pub(super) fn new(answer: Awaited, request: T, entry: Entry, warnings: Rc<Seldom>) -> Self {
+        Self { answer, request, entry, warnings }
+    }
+
+    async fn settle(self) -> Result<Permitted<T>, Denial> {
+        let Self { answer, request, entry, warnings } = self;
+        let decision = answer.await.held_to(entry.facts.scheme);
+        let facts = entry.record(&decision);
+        permit(facts, decision, request, &warnings)
+    }
+}
+
+/// The record that a request is owed.
+pub(super) struct Entry {
+    recorder: Recorder,
+    facts: Arc<RequestFacts>,
+    is_due: bool,
+}
+
+impl Entry {
+    pub(super) fn new(recorder: Recorder, facts: Arc<RequestFacts>) -> Self {
+        Self { recorder, facts, is_due: true }
+    }
+
+    fn record(mut self, decision: &Decision) -> Arc<RequestFacts> {
+        self.is_due = false;
+        self.recorder.request(&self.facts, decision);
+        Arc::clone(&self.facts)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.is_due {
+            let denied = Decision::Deny(Denial::new(DenyReason::RuleFailed));
+            self.recorder.request(&self.facts, &denied);
+        }
+    }
+}
+
+/// What a decision that was recorded comes to.
+pub(super) fn permit<T>(
+    facts: Arc<RequestFacts>,
+    decision: Decision,
+    request: T,
+    warnings: &Seldom,
+) -> Result<Permitted<T>, Denial> {
+    match decision {
+        Decision::Allow(limits) => Ok(Permitted::new(Arc::unwrap_or_clone(facts), limits, request)),
+        Decision::Deny(denial) => {
+            warn_of(denial.reason, warnings);
+            Err(denial)
+        }
+    }
+}
+
+/// Tells a rule's author what a jailed program can't be told.
+fn warn_of(reason: DenyReason, warnings: &Seldom) {
+    if reason == DenyReason::NotForTcp && warnings.is_due(Instant::now()) {
+        tracing::warn!(
+            "connection denied: the rule allows it like a request, but it isn't HTTP, and only \
+             {{allow: {{tcp: true}}}} opens it"
+        );
+    }
+}
