@@ -269,7 +269,9 @@ impl Server {
         {
             if *ended {
                 serving.proxy.stop();
-                serving.rules.map(RulesProcess::stop);
+                if let Some(rules) = serving.rules {
+                    rules.stop();
+                }
             } else if now >= deadline {
                 // Dropped, it is killed.
                 tracing::warn!("requests were cut that took longer than {DRAIN:?}");

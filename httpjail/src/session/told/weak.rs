@@ -165,7 +165,9 @@ impl Up {
         let killed = descendants::kill_all(&self.others);
         self.proxy.ask_to_stop();
         self.proxy.stop();
-        self.rules.map(RulesProcess::stop);
+        if let Some(rules) = self.rules {
+            rules.stop();
+        }
         let ended = ended?;
         killed.map_err(SessionError::EndCommand)?;
         outcome(ended)
