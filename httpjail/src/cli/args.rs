@@ -198,6 +198,10 @@ pub(super) struct RunArgs {
     pub(super) js: Option<String>,
 
     /// A file that holds the rule; it's read anew when it changes, if the command can't write it
+    #[cfg_attr(
+        target_os = "macos",
+        arg(help = "A file that holds the rule; it's read once, at the start")
+    )]
     #[arg(long, value_name = "FILE")]
     pub(super) js_file: Option<PathBuf>,
 
