@@ -325,12 +325,13 @@ fn a_test_asks_the_program_as_the_user() {
         lab.outside().run(words).exits(code).stdout
     };
     let script = ["--sh", "test $HTTPJAIL_PATH = /ok || { id -u; exit 1; }"];
-    assert_eq!(test(&script, "/ok", 0), "ALLOW PUT http://a.test/ok\n");
-    assert_eq!(test(&script, "/no", 1), "DENY PUT http://a.test/no\n12345\n");
+    let decided = "decided by the rule's program\n";
+    assert_eq!(test(&script, "/ok", 0), format!("ALLOW PUT http://a.test/ok\n{decided}"));
+    assert_eq!(test(&script, "/no", 1), format!("DENY PUT http://a.test/no\n12345\n{decided}"));
     let lines =
         ["--proc", "sh -c 'read line; echo {\\\"allow\\\": {\\\"max_tx_bytes\\\": 7}}; read end'"];
     let told = "ALLOW PUT http://a.test/ok\nat most 7 bytes may be sent\n";
-    assert_eq!(test(&lines, "/ok", 0), told);
+    assert_eq!(test(&lines, "/ok", 0), format!("{told}{decided}"));
     assert_eq!(test(&["--proc", "/nowhere"], "/ok", 2), "");
     lab.assert_clean();
 }

@@ -259,7 +259,7 @@ fn works_where_there_are_no_cgroups_to_see() {
 }
 
 #[test]
-fn a_told_command_runs_as_the_user_behind_sudo() {
+fn tells_the_user_behind_sudo() {
     let lab = Lab::new();
     lab.origin("a.test");
     let script = "id -u; curl -sSf https://a.test/";
