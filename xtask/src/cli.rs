@@ -11,7 +11,7 @@ use crate::fuzz::FuzzArgs;
 use crate::run::RunArgs;
 use crate::setup::Purpose;
 use crate::test::TestArgs;
-use crate::{bench, check, ebpf, escape, fuzz, run, setup, test};
+use crate::{bench, check, ebpf, escape, fuzz, macos, run, setup, test};
 
 /// Builds, sets up, tests and measures httpjail.
 #[derive(Parser)]
@@ -42,6 +42,9 @@ enum Command {
     /// The programs in the kernel.
     #[command(subcommand)]
     Ebpf(EbpfCommand),
+    /// The program for macOS.
+    #[command(subcommand)]
+    Macos(MacosCommand),
     /// Measure start-up, requests per second, throughput and memory against squid and no jail.
     Bench(BenchArgs),
     /// The part of `bench` that runs inside the namespaces made for it.
@@ -60,6 +63,12 @@ enum EbpfCommand {
     Build,
     /// Rebuild the object and compare it to the committed one, byte by byte.
     Verify,
+}
+
+#[derive(Subcommand)]
+enum MacosCommand {
+    /// Lint the code for macOS, and link the program for both kinds of Mac.
+    Check,
 }
 
 /// Parses the command line and carries it out.
@@ -89,6 +98,7 @@ fn dispatch(command: Command) -> Result<()> {
             setup::ensure(Purpose::Ebpf)?;
             ebpf::verify()
         }
+        Command::Macos(MacosCommand::Check) => macos::check(),
         Command::Bench(args) => bench::bench(&args),
         Command::BenchInside(args) => bench::inside(&args),
         Command::Soak(args) => bench::soak(&args),

@@ -30,7 +30,7 @@ const NAMED_IN: &[(&str, &str)] = &[
 ];
 
 /// Where `unsafe` may stand.
-const UNSAFE_IN: &[&str] = &["backend/linux/", "rules/quickjs"];
+const UNSAFE_IN: &[&str] = &["backend/linux/", "backend/macos/", "backend/user/", "rules/quickjs"];
 
 /// Checks the library's source against the layers.
 ///

@@ -12,6 +12,7 @@ mod ebpf;
 mod escape;
 mod fuzz;
 mod layers;
+mod macos;
 mod run;
 mod setup;
 mod test;

@@ -75,19 +75,31 @@ Exit codes:
   failed; 126 when the command can't be run, 127 when it isn't found; 2 for wrong usage, a
   syntax error in a rule included.";
 
+/// The ways to call it.
+#[cfg(target_os = "linux")]
+const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
+       httpjail [OPTIONS] --test [METHOD] URL
+       httpjail [OPTIONS] --server
+       httpjail cleanup [--all]
+       httpjail doctor [--json]
+       httpjail ca [--path | --print]
+       httpjail trust [--install | --remove]";
+#[cfg(target_os = "macos")]
+const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
+       httpjail [OPTIONS] --test [METHOD] URL
+       httpjail setup [--user NAME]
+       httpjail cleanup
+       httpjail doctor [--json]
+       httpjail ca [--path | --print]
+       httpjail trust [--install | --remove]";
+
 /// Run a command so that only the HTTP(S) requests that a rule allows get out.
 #[derive(Debug, Parser)]
 #[command(
     name = "httpjail",
     version,
     after_help = AFTER_HELP,
-    override_usage = "httpjail [OPTIONS] [--] COMMAND [ARGS]...\n       \
-                      httpjail [OPTIONS] --test [METHOD] URL\n       \
-                      httpjail [OPTIONS] --server\n       \
-                      httpjail cleanup [--all]\n       \
-                      httpjail doctor [--json]\n       \
-                      httpjail ca [--path | --print]\n       \
-                      httpjail trust [--install | --remove]",
+    override_usage = USAGE,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     max_term_width = 100,
@@ -109,6 +121,16 @@ pub(super) enum Action {
         /// Also remove what stays between runs, when no jail lives
         #[arg(long)]
         all: bool,
+
+        #[command(flatten)]
+        verbose: Verbose,
+    },
+    /// Make an account that jailed commands run as
+    #[cfg(target_os = "macos")]
+    Setup {
+        /// Its name: _httpjail, or that with letters or digits behind it
+        #[arg(long, value_name = "NAME")]
+        user: Option<OsString>,
 
         #[command(flatten)]
         verbose: Verbose,
@@ -158,10 +180,12 @@ pub(super) struct CaForm {
 #[group(multiple = false)]
 pub(super) struct Wanted {
     /// Say how this system comes to trust it
+    #[cfg_attr(target_os = "macos", arg(help = "Let this user trust it; the system asks"))]
     #[arg(long)]
     pub(super) install: bool,
 
     /// Say how this system ceases to trust it
+    #[cfg_attr(target_os = "macos", arg(help = "Remove it from this user's keychain"))]
     #[arg(long)]
     pub(super) remove: bool,
 }
@@ -174,6 +198,10 @@ pub(super) struct RunArgs {
     pub(super) js: Option<String>,
 
     /// A file that holds the rule; it's read anew when it changes, if the command can't write it
+    #[cfg_attr(
+        target_os = "macos",
+        arg(help = "A file that holds the rule; it's read once, at the start")
+    )]
     #[arg(long, value_name = "FILE")]
     pub(super) js_file: Option<PathBuf>,
 

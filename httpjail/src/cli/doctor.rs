@@ -5,7 +5,14 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::exit;
-use crate::backend::linux::probe::{self, Finding, State};
+use crate::backend::finding::{Finding, State};
+#[cfg(target_os = "linux")]
+use crate::backend::linux::probe;
+#[cfg(target_os = "macos")]
+use crate::backend::macos::probe;
+
+/// The system's name, as people write it.
+const SYSTEM: &str = if cfg!(target_os = "macos") { "macOS" } else { "Linux" };
 
 /// Prints every guard, as a table or as JSON.
 ///
@@ -25,7 +32,7 @@ pub(super) fn run(as_json: bool, out: &mut impl Write) -> io::Result<u8> {
 }
 
 fn print_table(kernel: &str, findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "httpjail {} on Linux {kernel}\n", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "httpjail {} on {SYSTEM} {kernel}\n", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "{:<16}{:<10}{:<8}what it holds back", "guard", "state", "since")?;
     for finding in findings {
         let Finding { guard, state, since, holds, .. } = finding;

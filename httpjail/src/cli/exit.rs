@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{
-    backend::linux::spawn::SpawnError,
-    session::{Outcome, SessionError},
-};
+use crate::session::{Outcome, SessionError, Unstarted};
 
 /// All went well; `--test`: the request would be allowed; `doctor`: every mandatory guard holds;
 /// `trust`: all is as it is wished.
@@ -37,11 +34,11 @@ pub(super) fn of_outcome(outcome: Outcome) -> u8 {
 
 /// The code that tells why there was no run.
 pub(super) fn of_error(error: &SessionError) -> u8 {
-    match error {
-        SessionError::Spawn(SpawnError::NotFound(_)) => NOT_FOUND,
-        SessionError::Spawn(SpawnError::NotExecutable { .. }) => NOT_RUNNABLE,
-        SessionError::Program { .. } => USAGE,
-        _ => FAILED,
+    match error.unstarted() {
+        Some(Unstarted::NotFound) => NOT_FOUND,
+        Some(Unstarted::NotRunnable) => NOT_RUNNABLE,
+        Some(Unstarted::NoRule) => USAGE,
+        None => FAILED,
     }
 }
 
@@ -52,9 +49,12 @@ pub(super) fn code(code: u8) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
     use std::io;
 
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::backend::linux::spawn::SpawnError;
 
     #[test]
     fn passes_the_commands_own_code_through() {
@@ -71,6 +71,7 @@ mod tests {
         assert_eq!(of_outcome(Outcome::TimedOut), 124);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn tells_a_missing_command_from_one_that_cannot_be_run() {
         let source = io::Error::from(io::ErrorKind::PermissionDenied);

@@ -3,14 +3,18 @@
 
 mod args;
 mod bind;
+mod ca;
 mod doctor;
 pub mod exit;
+#[cfg(target_os = "macos")]
+mod keychain;
 mod log;
 mod options;
 pub mod plan;
 mod question;
 mod report;
 mod run;
+#[cfg(target_os = "linux")]
 mod trust;
 mod upstream_proxy;
 

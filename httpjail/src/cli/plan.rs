@@ -18,7 +18,7 @@ pub use super::options::{ClientCert, PrivateRange, Resolve};
 pub use super::question::Told;
 use super::upstream_proxy::{self, UpstreamProxy, VariableError};
 use crate::{
-    backend::linux::{spawn::Privileges, user::Wishes},
+    backend::{Privileges, user::Wishes},
     policy::{Authority, AuthorityError, Headers, HostPort, Lists, Openings, RequestFacts, Scheme},
     record::Urls,
     rules::{Program, ProgramError, RuleError, RuleSource, Rules},
@@ -44,6 +44,12 @@ pub enum Plan {
     Cleanup {
         /// Also what stays between runs.
         all: bool,
+    },
+    /// Make an account for jails.
+    #[cfg(target_os = "macos")]
+    Setup {
+        /// Its name, if not the usual one.
+        user: Option<OsString>,
     },
     /// Tell how the guards stand on this host.
     Doctor {
@@ -266,6 +272,8 @@ impl Plan {
     pub(super) fn new(cli: Cli) -> Result<Self, PlanError> {
         match cli.action {
             Some(Action::Cleanup { all, verbose: _ }) => return Ok(Self::Cleanup { all }),
+            #[cfg(target_os = "macos")]
+            Some(Action::Setup { user, verbose: _ }) => return Ok(Self::Setup { user }),
             Some(Action::Doctor { json, verbose: _ }) => return Ok(Self::Doctor { json }),
             Some(Action::Ca { form, verbose: _ }) => {
                 return Ok(Self::Ca(if form.print { CaForm::Pem } else { CaForm::Path }));

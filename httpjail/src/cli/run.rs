@@ -8,13 +8,16 @@ use std::{
 
 use clap::Parser;
 
+#[cfg(target_os = "macos")]
+use super::keychain as trust;
+#[cfg(target_os = "linux")]
+use super::trust;
 use super::{
     args::{Action, Cli},
-    doctor, exit, log,
+    ca, doctor, exit, log,
     plan::{Plan, TestPlan},
     question::Decider,
     report::Report,
-    trust,
 };
 use crate::{
     policy::{Decision, DenyReason, Opaque, RequestFacts},
@@ -46,6 +49,8 @@ fn verbosity(cli: &Cli) -> u8 {
             | Action::Ca { verbose, .. }
             | Action::Trust { verbose, .. },
         ) => verbose.verbose,
+        #[cfg(target_os = "macos")]
+        Some(Action::Setup { verbose, .. }) => verbose.verbose,
         None => cli.run.verbose.verbose,
     }
 }
@@ -59,9 +64,13 @@ fn perform(plan: Plan) -> u8 {
         Plan::Server(server) => {
             session::run_server(*server).map_or_else(|error| failed(&error), exit::of_outcome)
         }
-        Plan::Ca(form) => with_kept(|kept, out| trust::show(kept, form, out)),
+        Plan::Ca(form) => with_kept(|kept, out| ca::show(kept, form, out)),
         Plan::Trust(wish) => with_kept(|kept, out| trust::tell(kept, wish, out)),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
+        #[cfg(target_os = "macos")]
+        Plan::Setup { user } => {
+            session::setup(user.as_deref()).map_or_else(|error| failed(&error), set_up)
+        }
         Plan::Doctor { json } => printed(doctor::run(json, &mut io::stdout().lock())),
         Plan::Test(plan) => test(*plan),
     }
@@ -141,6 +150,13 @@ fn swept(swept: Swept) -> u8 {
         "httpjail: removed {} dead runs and {} parents",
         swept.runs, swept.parents
     ));
+    exit::OK
+}
+
+/// Says which account is there.
+#[cfg(target_os = "macos")]
+fn set_up((name, id): (String, u32)) -> u8 {
+    complain(&format_args!("httpjail: jails can run as {name}, whose id is {id}"));
     exit::OK
 }
 

@@ -1,4 +1,4 @@
-//! `httpjail ca` and `httpjail trust`: the kept authority's certificate, and who trusts it.
+//! `httpjail trust` on Linux: whether the system trusts the kept authority, and how it comes to.
 
 use std::{
     fs,
@@ -6,10 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::{
-    exit,
-    plan::{CaForm, TrustWish},
-};
+use super::{exit, plan::TrustWish};
 use crate::tls::{Kept, SYSTEM_BUNDLES};
 
 /// How each kind of system comes to trust a certificate, and ceases to: whose these
@@ -55,15 +52,6 @@ struct System {
     name: &'static str,
     place: &'static str,
     update: &'static str,
-}
-
-/// Prints the certificate, or where it is.
-pub(super) fn show(kept: &Kept, form: CaForm, out: &mut dyn Write) -> io::Result<u8> {
-    match form {
-        CaForm::Path => writeln!(out, "{}", kept.certificate().display())?,
-        CaForm::Pem => write!(out, "{}", kept.certificate_pem())?,
-    }
-    Ok(exit::OK)
 }
 
 /// Tells whether the system trusts the certificate, and how that can be changed. The exit code says

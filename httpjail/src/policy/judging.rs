@@ -9,6 +9,7 @@ use crate::record::{Exchange, Recorder};
 ///
 /// Dropped undecided, because its client has gone or the run ends, it is a denial and has its
 /// record.
+#[expect(clippy::large_enum_variant, reason = "what is decided at once is not worth a heap entry")]
 pub enum Judging<T> {
     /// It is decided, and recorded.
     Settled(Result<Permitted<T>, Denial>),

@@ -1,5 +1,6 @@
 //! The proxy: accepts what the kernel side redirects, reads HTTP, asks the gate, forwards.
 
+mod bell;
 mod body;
 mod buffers;
 mod canary;

@@ -2,26 +2,25 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use rustix::event::{EventfdFlags, eventfd};
+use super::bell::Bell;
 
 /// Counts open connections.
 pub(super) struct Slots {
     limit: usize,
     open: AtomicUsize,
-    freed: OwnedFd,
+    freed: Bell,
 }
 
 impl Slots {
     pub(super) fn new(limit: usize) -> io::Result<Self> {
-        let freed = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { limit, open: AtomicUsize::new(0), freed })
+        Ok(Self { limit, open: AtomicUsize::new(0), freed: Bell::new()? })
     }
 
     /// Whether no further connection may be accepted now. [`Slots::freed`] tells when one may.
@@ -36,9 +35,7 @@ impl Slots {
 
     /// Takes note that [`Slots::freed`] was seen.
     pub(super) fn clear_freed(&self) {
-        let mut count = [0; 8];
-        // Nothing to read means that nothing has to be cleared.
-        let _ = rustix::io::read(&self.freed, &mut count);
+        self.freed.clear();
     }
 
     /// Takes a slot.
@@ -54,8 +51,7 @@ pub(super) struct Slot(Arc<Slots>);
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == self.0.limit {
-            // A full counter is as readable as one more would make it.
-            let _ = rustix::io::write(&self.0.freed, &1_u64.to_ne_bytes());
+            self.0.freed.ring();
         }
     }
 }

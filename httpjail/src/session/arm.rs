@@ -13,7 +13,7 @@ use rustix::process::{Resource, getrlimit};
 use super::{
     SessionError, canary,
     control::Channel,
-    doors,
+    doors, host,
     jail::Jail,
     kept,
     log::{self, Log, Owner},
@@ -89,10 +89,10 @@ impl Planned {
         let streams = spawn::sockets()?;
         let identity = user::of_command(plan.user.as_deref())?;
         rule_files::tell_of_changeable(&plan.rules, identity.as_ref(), plan.lacking)?;
-        doors::tell_of_missing_guard(plan.lacking, probe::lacking())?;
-        let sockets = doors::sockets(&plan.allow_unix)?;
+        host::tell_of_missing_guard(plan.lacking, probe::lacking())?;
+        let sockets = host::sockets(&plan.allow_unix)?;
         doors::announce(&plan, &sockets, identity.is_none());
-        doors::tell_of_low_ports(&plan.published, identity.is_none());
+        host::tell_of_low_ports(&plan.published, identity.is_none());
         let upstream = way_out::options(&plan.upstream, identity.as_ref())?;
         let open = |path: &Option<PathBuf>| {
             path.as_deref().map(|path| log::open(path, identity.as_ref())).transpose()

@@ -1,41 +1,14 @@
-//! The options that open the jail: each says what it opens, in one line on standard error. So does
-//! a host that lacks a guard.
+//! The options that open the jail: each says what it opens, in one line on standard error.
 
-use std::{
-    fs, io,
-    os::unix::fs::FileTypeExt,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use httpjail_common::jail::Published;
 
-use super::SessionError;
 use crate::{
-    backend::linux::{probe::Optional, spawn::Privileges},
-    cli::plan::{ClientCert, Lacking, PrivateRange, RunPlan, ServerPlan},
+    backend::Privileges,
+    cli::plan::{ClientCert, PrivateRange, RunPlan},
     policy::{HostPattern, TcpTarget},
 };
-
-/// Finds the sockets and folders that stay open, whatever the paths that were given for them.
-///
-/// # Errors
-///
-/// When one isn't there: a misspelt path would leave hidden what was meant.
-pub(super) fn sockets(given: &[PathBuf]) -> Result<Vec<PathBuf>, SessionError> {
-    let open = |path: &PathBuf| {
-        canonical(path).map_err(|source| SessionError::AllowUnix { path: path.clone(), source })
-    };
-    given.iter().map(open).collect()
-}
-
-fn canonical(path: &Path) -> io::Result<PathBuf> {
-    let canonical = path.canonicalize()?;
-    let kind = canonical.symlink_metadata()?.file_type();
-    if kind.is_socket() || kind.is_dir() {
-        return Ok(canonical);
-    }
-    Err(io::Error::other("it is neither a socket nor a folder"))
-}
 
 /// Says what the plan opens: `sockets` by the paths that were found. `is_root`: the command runs as
 /// root.
@@ -56,6 +29,7 @@ pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
 }
 
 /// Says what `--weak` doesn't do, and what the plan opens.
+#[cfg(target_os = "linux")]
 pub(super) fn announce_weak(plan: &RunPlan, is_root: bool) {
     tracing::warn!(
         "--weak: programs are told of the proxy by their environment; nothing forces them to use it"
@@ -64,7 +38,8 @@ pub(super) fn announce_weak(plan: &RunPlan, is_root: bool) {
 }
 
 /// Says what the plan of a proxy that stands alone opens.
-pub(super) fn announce_server(plan: &ServerPlan) {
+#[cfg(target_os = "linux")]
+pub(super) fn announce_server(plan: &crate::cli::plan::ServerPlan) {
     let lines = [
         private(&plan.upstream.allow_private),
         names(&plan.upstream.client_certs),
@@ -73,46 +48,6 @@ pub(super) fn announce_server(plan: &ServerPlan) {
     ];
     for line in lines.into_iter().flatten() {
         tracing::warn!("{line}");
-    }
-}
-
-/// Warns of published ports that a command which isn't root can't bind here.
-pub(super) fn tell_of_low_ports(published: &Published, is_root: bool) {
-    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
-    let first = first.ok().and_then(|first| first.trim().parse().ok()).unwrap_or(FIRST_OF_ALL);
-    if let Some(warning) = low_ports(published, first).filter(|_| !is_root) {
-        tracing::warn!("{warning}");
-    }
-}
-
-/// The kernel's own choice (`PROT_SOCK`, include/net/sock.h).
-const FIRST_OF_ALL: u16 = 1024;
-
-fn low_ports(published: &Published, first: u16) -> Option<String> {
-    let ports = published.ports().filter(|port| *port < first).map(|port| port.to_string());
-    let named = ports.reduce(|all, port| all + ", " + &port)?;
-    Some(format!(
-        "--publish {named}: the command isn't root and can't bind ports below {first} \
-         (net.ipv4.ip_unprivileged_port_start)"
-    ))
-}
-
-/// Warns of a guard that is missing here, or refuses to go on.
-///
-/// # Errors
-///
-/// When the plan wants every guard.
-pub(super) fn tell_of_missing_guard(
-    lacking: Lacking,
-    missing: Option<Optional>,
-) -> Result<(), SessionError> {
-    match (lacking, missing) {
-        (_, None) => Ok(()),
-        (Lacking::Warn, Some(Optional { guard, holds, .. })) => {
-            tracing::warn!("this host lacks the guard {guard}, which holds back {holds}");
-            Ok(())
-        }
-        (Lacking::Refuse, Some(missing)) => Err(SessionError::Lacking(missing)),
     }
 }
 
@@ -204,19 +139,6 @@ mod tests {
     }
 
     #[test]
-    fn names_the_ports_that_a_plain_user_cannot_bind() {
-        let port = |port| std::num::NonZeroU16::new(port).unwrap();
-        let published = Published::new(&[port(80), port(443), port(8080)]).unwrap();
-        assert_eq!(low_ports(&published, 0), None);
-        assert_eq!(low_ports(&published, 80), None);
-        assert_eq!(
-            low_ports(&published, 1024).unwrap(),
-            "--publish 80, 443: the command isn't root and can't bind ports below 1024 \
-             (net.ipv4.ip_unprivileged_port_start)"
-        );
-    }
-
-    #[test]
     fn names_what_goes_unread() {
         assert_eq!((tcp(&[]), passthrough(&[])), (None, None));
         assert_eq!(
@@ -229,22 +151,6 @@ mod tests {
             "--passthrough opens: TLS to *.bank.test goes there unread if the rule allows the \
              server's name"
         );
-    }
-
-    #[test]
-    fn takes_sockets_and_folders_that_are_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let here = folder.path().canonicalize().unwrap();
-        let socket = here.join("socket");
-        let _server = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let (link, file) = (here.join("link"), here.join("file"));
-        std::os::unix::fs::symlink(&here, &link).unwrap();
-        std::fs::write(&file, "").unwrap();
-        let given = [socket.clone(), link.join("socket"), link];
-        assert_eq!(sockets(&given).unwrap(), [socket.clone(), socket, here.clone()]);
-        for wrong in [file, here.join("absent")] {
-            assert!(sockets(&[wrong]).is_err());
-        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{error::Error, ffi::OsString, io, net::SocketAddr, path::PathBuf};
 
-use super::pem_file::PemError;
+use super::{Unstarted, pem_file::PemError};
 use crate::{
     backend::linux::{
         KernelError,
@@ -199,6 +199,16 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Why what the user names could not be started, if that is it.
+    pub fn unstarted(&self) -> Option<Unstarted> {
+        match self {
+            Self::Spawn(SpawnError::NotFound(_)) => Some(Unstarted::NotFound),
+            Self::Spawn(SpawnError::NotExecutable { .. }) => Some(Unstarted::NotRunnable),
+            Self::Program { .. } => Some(Unstarted::NoRule),
+            _ => None,
+        }
+    }
+
     /// What the user can do, where there is something.
     pub fn hint(&self) -> Option<String> {
         if let Some(hint) = shortage(self) {

@@ -1,12 +1,12 @@
 //! Where the kept authority of a user is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::process::geteuid;
 
 use super::SessionError;
 use crate::{
-    backend::linux::user::Identity,
+    backend::user::Identity,
     tls::{Kept, kept_folder},
 };
 
@@ -33,11 +33,12 @@ fn own_folder() -> Result<PathBuf, SessionError> {
 
 /// The folders in which a command could find the key of a kept authority: its user's own, and those
 /// that the caller's environment names. Links are followed; those that aren't there are left out.
+#[cfg(target_os = "linux")]
 pub(super) fn within_reach(jailed: Option<&Identity>) -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let homes = [variable("HOME"), jailed.map(|jailed| jailed.home().to_owned())];
     let mut folders: Vec<_> = homes.iter().flatten().map(|home| kept_folder(None, home)).collect();
-    folders.extend(variable("XDG_CONFIG_HOME").map(|xdg| kept_folder(Some(&xdg), Path::new("/"))));
+    folders.extend(variable("XDG_CONFIG_HOME").map(|xdg| kept_folder(Some(&xdg), "/".as_ref())));
     let mut there: Vec<_> = folders.iter().filter_map(|path| path.canonicalize().ok()).collect();
     there.sort();
     there.dedup();

@@ -4,36 +4,76 @@
 //! lives in a role of its own (`proxy_role`). Anything that can't be put up stops the run before
 //! the command's first instruction, and what was put up goes in reverse (P4, P11).
 
-mod arm;
-mod canary;
-mod carry;
-mod control;
 mod doors;
-mod error;
-mod inspect;
-mod jail;
 pub mod kept;
-mod log;
+mod outcome;
 mod pem_file;
-mod proxy_process;
-mod proxy_role;
 mod question;
-mod reap;
-mod relay;
-mod rule_file;
-mod rule_files;
-mod rule_watch;
-mod rules_process;
-mod rules_role;
-mod run;
-mod run_dir;
 mod servers;
-mod supervise;
-mod told;
+mod serving;
 mod way_out;
 
-pub use error::SessionError;
+#[cfg(target_os = "linux")]
+mod arm;
+#[cfg(target_os = "linux")]
+mod canary;
+#[cfg(target_os = "linux")]
+mod carry;
+#[cfg(target_os = "linux")]
+mod control;
+#[cfg(target_os = "linux")]
+mod error;
+#[cfg(target_os = "linux")]
+mod host;
+#[cfg(target_os = "linux")]
+mod inspect;
+#[cfg(target_os = "linux")]
+mod jail;
+#[cfg(target_os = "linux")]
+mod log;
+#[cfg(target_os = "linux")]
+mod proxy_process;
+#[cfg(target_os = "linux")]
+mod proxy_role;
+#[cfg(target_os = "linux")]
+mod reap;
+#[cfg(target_os = "linux")]
+mod relay;
+#[cfg(target_os = "linux")]
+mod rule_file;
+#[cfg(target_os = "linux")]
+mod rule_files;
+#[cfg(target_os = "linux")]
+mod rule_watch;
+#[cfg(target_os = "linux")]
+mod rules_process;
+#[cfg(target_os = "linux")]
+mod rules_role;
+#[cfg(target_os = "linux")]
+mod run;
+#[cfg(target_os = "linux")]
+mod run_dir;
+#[cfg(target_os = "linux")]
+mod supervise;
+#[cfg(target_os = "linux")]
+mod told;
+
+#[cfg(target_os = "macos")]
+mod macos;
+
+pub use outcome::{Outcome, Swept, Unstarted};
 pub use question::decide;
-pub use reap::{Swept, cleanup};
-pub use run::{Outcome, run};
+
+#[cfg(target_os = "linux")]
+pub use error::SessionError;
+#[cfg(target_os = "linux")]
+pub use reap::cleanup;
+#[cfg(target_os = "linux")]
+pub use run::run;
+#[cfg(target_os = "linux")]
 pub use told::{run_server, run_weak};
+
+#[cfg(target_os = "macos")]
+use macos::rules_process;
+#[cfg(target_os = "macos")]
+pub use macos::{SessionError, cleanup, run, run_server, run_weak, setup};

@@ -6,10 +6,9 @@
 use std::{
     fs::File,
     io::{self, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream},
     os::fd::{AsFd, AsRawFd, RawFd},
     path::PathBuf,
-    pin::Pin,
     sync::{Arc, OnceLock},
     thread,
     time::Duration,
@@ -19,6 +18,7 @@ use super::{
     control::{Channel, RULE, Ready, STOP, Stop},
     inspect::RemoteInspector,
     servers::Servers,
+    serving::{TcpStub, raise_descriptor_limit, serve_dns},
 };
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
@@ -193,24 +193,6 @@ fn watch(
     thread::Builder::new().name("supervisor".to_owned()).spawn(wait).map(drop)
 }
 
-/// Serves the stub's sockets on a thread of its own.
-fn serve_dns(stub: dns::Stub, sockets: Vec<UdpSocket>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let serve = move || {
-        let local = tokio::task::LocalSet::new();
-        for socket in sockets {
-            let stub = stub.clone();
-            local.spawn_local(async move {
-                if let Err(error) = stub.serve_udp(socket).await {
-                    tracing::error!(%error, "the DNS stub ended");
-                }
-            });
-        }
-        runtime.block_on(local);
-    };
-    thread::Builder::new().name("dns".to_owned()).spawn(serve).map(drop)
-}
-
 /// The kernel's notes as the proxy reads them.
 struct JailFlows(Flows);
 
@@ -225,32 +207,12 @@ impl FlowTable for JailFlows {
     }
 }
 
-/// DNS over TCP, as the proxy hands it on.
-struct TcpStub(dns::Stub);
-
-impl proxy::TcpDns for TcpStub {
-    fn serve(&self, stream: tokio::net::TcpStream) -> Pin<Box<dyn Future<Output = ()>>> {
-        let stub = self.0.clone();
-        Box::pin(async move { stub.serve_tcp(stream).await })
-    }
-}
-
 /// Where the caller keeps the roots, if somewhere else than the system does.
 pub(super) fn named_certificates() -> Vec<PathBuf> {
     let named = |variable| std::env::var_os(variable).unwrap_or_default();
     let files = std::iter::once(PathBuf::from(named("SSL_CERT_FILE")));
     let folders = named("SSL_CERT_DIR");
     files.chain(std::env::split_paths(&folders)).filter(|path| path.is_absolute()).collect()
-}
-
-/// As many descriptors as the hard limit gives: each proxied connection takes two.
-pub(super) fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
-    }
 }
 
 /// A user id for a proxy without a relay.

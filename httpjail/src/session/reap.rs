@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    SessionError,
+    SessionError, Swept,
     run_dir::{self, DeadRun},
 };
 use crate::backend::linux::{
@@ -20,15 +20,6 @@ const DEATH: Duration = Duration::from_secs(5);
 pub(super) const JAIL_PREFIX: &str = "jail-";
 /// Cgroups of rules' programs are called this and the run's id.
 pub(super) const RULES_PREFIX: &str = "httpjail-rules-";
-
-/// What a clean-up did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Dead runs whose remains were removed.
-    pub runs: usize,
-    /// Parents removed with their programs and rules.
-    pub parents: usize,
-}
 
 /// Removes what dead runs left and, with `all`, the parents with their programs and their
 /// nftables rules.

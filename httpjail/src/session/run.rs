@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    SessionError,
+    Outcome, SessionError,
     arm::{Planned, Released, Running},
     reap,
     supervise::{End, RuleChanges, Watch, earliest},
@@ -15,17 +15,6 @@ use crate::cli::plan::RunPlan;
 
 /// How long the last output of a command that had to be ended may take.
 const MOMENT: Duration = Duration::from_secs(1);
-
-/// How the command ended, for the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It exited with this status.
-    Exited(u8),
-    /// It died of this signal.
-    Signalled(u8),
-    /// `--timeout` killed it.
-    TimedOut,
-}
 
 /// Runs the plan's command in a jail of its own, from nothing to nothing left.
 ///

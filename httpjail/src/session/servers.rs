@@ -1,14 +1,16 @@
 //! The sockets at which the jail is served: made by the supervisor, marked as the jail's own, and
 //! handed to the proxy role, which holds no right to mark any.
 
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
 };
 
 use httpjail_common::jail::{MAX_PUBLISHED, Published};
 
+#[cfg(target_os = "linux")]
 use crate::backend::linux::Endpoints;
 
 /// Listening sockets on 127.0.0.1 and, where there is IPv6, on `::1`.
@@ -37,17 +39,39 @@ impl Servers {
         Ok(Self { proxy, dns })
     }
 
-    /// Where they listen.
+    /// The ports of the proxy and of the stub on 127.0.0.1 and, where they listen there, on `::1`.
     ///
     /// # Errors
     ///
     /// What `getsockname(2)` says.
-    pub(super) fn endpoints(&self) -> io::Result<Endpoints> {
+    pub(super) fn ports(&self) -> io::Result<Ports> {
         let tcp = self.proxy.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         let udp = self.dns.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
         let missing = || io::Error::other("no socket is bound");
         let (proxy_v4, proxy_v6) = ports(&tcp).ok_or_else(missing)?;
         let (dns_v4, dns_v6) = ports(&udp).ok_or_else(missing)?;
+        Ok(Ports { proxy_v4, proxy_v6, dns_v4, dns_v6 })
+    }
+}
+
+/// Where the servers listen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) proxy_v4: u16,
+    pub(super) proxy_v6: Option<u16>,
+    pub(super) dns_v4: u16,
+    pub(super) dns_v6: Option<u16>,
+}
+
+#[cfg(target_os = "linux")]
+impl Servers {
+    /// Where they listen, for the kernel side.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockname(2)` says.
+    pub(super) fn endpoints(&self) -> io::Result<Endpoints> {
+        let Ports { proxy_v4, proxy_v6, dns_v4, dns_v6 } = self.ports()?;
         Ok(Endpoints { proxy_v4, proxy_v6, dns_v4, dns_v6 })
     }
 

@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::{SessionError, pem_file};
 use crate::{
-    backend::linux::user::Identity,
+    backend::user::Identity,
     cli::plan::{ClientCert, PrivateRange, UpstreamPlan},
     upstream::{ClientIdentity, Options, PrivateAccess, Trust},
 };

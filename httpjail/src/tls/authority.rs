@@ -25,7 +25,7 @@ const AUTHORITY_VALIDITY: Duration = Duration::days(365);
 const KEPT_VALIDITY: Duration = Duration::days(3650);
 const NAME: &str = "httpjail CA";
 /// Another name, so that nobody takes the one for the other.
-const KEPT_NAME: &str = "httpjail kept CA";
+pub(super) const KEPT_NAME: &str = "httpjail kept CA";
 /// Leaves are minted anew long before ([`super::Leaves`]).
 const LEAF_VALIDITY: Duration = Duration::days(7);
 

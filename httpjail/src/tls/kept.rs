@@ -30,6 +30,9 @@ const CERTIFICATE: &str = "ca-cert.pem";
 const KEY: &str = "ca-key.pem";
 /// More than either has.
 const LARGEST: u64 = 64 * 1024;
+/// Where a home folder has its user's configuration.
+const CONFIG: &str =
+    if cfg!(target_os = "macos") { "Library/Application Support" } else { ".config" };
 /// A name to try the authority with.
 const TRIED: &str = "httpjail.invalid";
 
@@ -91,10 +94,9 @@ impl KeptError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::File { .. } => Some(
-                "the folder is ~/.config/httpjail, or below XDG_CONFIG_HOME; it must be yours to write"
-                    .to_owned(),
-            ),
+            Self::File { .. } => Some(format!(
+                "the folder is ~/{CONFIG}/httpjail, or below XDG_CONFIG_HOME; it must be yours to write"
+            )),
             Self::Exposed(path) => Some(format!(
                 "make it yours alone (chmod go= {0}); if others could read the key, remove both \
                  files, and a new authority is made",
@@ -113,15 +115,13 @@ impl KeptError {
 /// home folder.
 pub fn folder(xdg: Option<&Path>, home: &Path) -> PathBuf {
     let xdg = xdg.filter(|folder| folder.is_absolute()).map(Path::to_owned);
-    let config = xdg.unwrap_or_else(|| {
-        let place =
-            if cfg!(target_os = "macos") { "Library/Application Support" } else { ".config" };
-        home.join(place)
-    });
-    config.join("httpjail")
+    xdg.unwrap_or_else(|| home.join(CONFIG)).join("httpjail")
 }
 
 impl Kept {
+    /// Its certificate's common name.
+    pub const NAME: &str = authority::KEPT_NAME;
+
     /// Reads the authority in `folder`, or makes it.
     ///
     /// # Errors
@@ -335,10 +335,8 @@ mod tests {
     #[test]
     fn the_folder_is_the_users_configuration() {
         let home = Path::new("/home/a");
-        let place =
-            if cfg!(target_os = "macos") { "Library/Application Support" } else { ".config" };
-        assert_eq!(folder(None, home), home.join(place).join("httpjail"));
+        assert_eq!(folder(None, home), home.join(CONFIG).join("httpjail"));
         assert_eq!(folder(Some(Path::new("/x")), home), Path::new("/x/httpjail"));
-        assert_eq!(folder(Some(Path::new("x")), home), home.join(place).join("httpjail"));
+        assert_eq!(folder(Some(Path::new("x")), home), home.join(CONFIG).join("httpjail"));
     }
 }

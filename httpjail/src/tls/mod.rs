@@ -8,6 +8,7 @@ mod kept;
 mod leaf;
 
 pub use authority::{Authority, AuthorityError};
+#[cfg(target_os = "linux")]
 pub(crate) use child_trust::SYSTEM_BUNDLES;
 pub use child_trust::{ChildTrust, TrustError};
 pub use kept::{Kept, KeptError, folder as kept_folder};

@@ -102,17 +102,37 @@ fn build(extra: &RootCertStore) -> Result<Configs, TrustError> {
 }
 
 fn system_roots() -> RootCertStore {
-    let loaded = rustls_native_certs::load_native_certs();
-    for error in &loaded.errors {
-        tracing::debug!(%error, "some of the system's roots can't be read");
-    }
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(loaded.certs);
+    roots.add_parsable_certificates(load_roots());
     if roots.is_empty() {
         tracing::info!("the system has no root certificates: Mozilla's are used");
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
+}
+
+#[cfg(target_os = "linux")]
+fn load_roots() -> Vec<CertificateDer<'static>> {
+    let loaded = rustls_native_certs::load_native_certs();
+    for error in &loaded.errors {
+        tracing::debug!(%error, "some of the system's roots can't be read");
+    }
+    loaded.certs
+}
+
+/// macOS keeps a copy of its roots in this file, for programs that bring OpenSSL. What was added to
+/// a keychain isn't in it: `--upstream-ca` takes that.
+#[cfg(target_os = "macos")]
+fn load_roots() -> Vec<CertificateDer<'static>> {
+    use rustls_pki_types::pem::PemObject;
+    let file = std::env::var_os("SSL_CERT_FILE").unwrap_or_else(|| "/etc/ssl/cert.pem".into());
+    match CertificateDer::pem_file_iter(&file) {
+        Ok(found) => found.filter_map(Result::ok).collect(),
+        Err(error) => {
+            tracing::debug!(?file, %error, "the system's roots can't be read");
+            Vec::new()
+        }
+    }
 }
 
 #[cfg(test)]

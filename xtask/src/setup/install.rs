@@ -1,5 +1,6 @@
 //! Installing: Debian's packages, programs from crates.io, components of the toolchain.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -38,6 +39,27 @@ pub(super) fn program(program: &Crate) -> Result<()> {
     cargo.args(["install", "--locked", "--quiet", "--version", program.version]);
     cargo.args(program.args).arg(program.name).envs(program.env.iter().copied());
     tools::run(&mut cargo)
+}
+
+/// Installs a package of the Python index, which brings its program in itself, into a folder of the
+/// workspace's own: the system's Python isn't touched.
+///
+/// # Errors
+/// When pip can't fetch it.
+pub(super) fn python(package: &str, version: &str) -> Result<()> {
+    let mut pip = Command::new("/usr/bin/python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    pip.args(["--root-user-action=ignore", "--only-binary", ":all:", "--upgrade", "--target"]);
+    tools::run(pip.arg(python_folder()).arg(format!("{package}=={version}")))
+}
+
+/// Where the linker that knows macOS is, once it is installed.
+pub(crate) fn zig() -> PathBuf {
+    python_folder().join("ziglang/zig")
+}
+
+fn python_folder() -> PathBuf {
+    tools::workspace().join("target/python")
 }
 
 /// Adds a component to the toolchain in use.

@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Bench,
     /// Measuring for an hour.
     Soak,
+    /// Compiling for macOS.
+    Macos,
     /// Fuzzing what reads hostile bytes.
     Fuzz,
     /// All checks that a change must pass.
@@ -44,6 +46,8 @@ pub(crate) enum Proof {
     Library(&'static str),
     /// A file at this path.
     File(&'static str),
+    /// The zig that was installed below the target folder.
+    Zig,
     /// A module of the system's Python, which is the one that tests use.
     PythonModule(&'static str),
 }
@@ -57,6 +61,8 @@ pub(crate) enum Remedy {
     Crate(&'static Crate),
     /// A component of the Rust toolchain, by rustup.
     Component(&'static str),
+    /// A package of the Python index, of this version, into a folder below the target folder.
+    Python(&'static str, &'static str),
 }
 
 /// A program that `cargo install` builds.
@@ -78,11 +84,12 @@ impl Purpose {
         let tables: &[&[Need]] = match self {
             Self::Run => &[BUILD],
             Self::Test => &[BUILD, TEST],
-            Self::Ebpf => &[EBPF],
+            Self::Ebpf => &[TOOLCHAIN, EBPF],
             Self::Bench => &[BUILD, BENCH],
             Self::Soak => &[BUILD, BENCH, SOAK],
+            Self::Macos => &[TOOLCHAIN, MACOS],
             Self::Fuzz => &[BUILD, FUZZ],
-            Self::Ci => &[BUILD, TEST, EBPF, FUZZ, CI],
+            Self::Ci => &[BUILD, TEST, TOOLCHAIN, EBPF, FUZZ, MACOS, CI],
         };
         tables.concat()
     }
@@ -94,6 +101,7 @@ impl Need {
         match self.proof {
             Proof::Program(name) => tools::find(name).is_some(),
             Proof::File(path) => Path::new(path).exists(),
+            Proof::Zig => super::install::zig().exists(),
             Proof::Library(name) => {
                 tools::succeeds(Command::new("pkg-config").args(["--exists", name]))
             }
@@ -106,7 +114,7 @@ impl Need {
     /// The name of what brings it, for messages.
     pub(crate) fn name(&self) -> &'static str {
         match self.remedy {
-            Remedy::Debian(name) | Remedy::Component(name) => name,
+            Remedy::Debian(name) | Remedy::Component(name) | Remedy::Python(name, _) => name,
             Remedy::Crate(program) => program.name,
         }
     }
@@ -173,14 +181,18 @@ const TEST: &[Need] = &[
     debian(Proof::PythonModule("grpc"), "python3-grpcio"),
 ];
 
-/// A compiler with its library's source, so that `core` can be built for BPF, and the linker.
+/// A compiler with its library's source, so that it can be built for BPF and for macOS.
 ///
 /// The committed object is compared byte by byte, so the compiler is one particular one: the
 /// newest that Debian 12 ships, rather than whatever nightly is current.
-const EBPF: &[Need] = &[
+const TOOLCHAIN: &[Need] = &[
     debian(Proof::File("/usr/bin/rustc"), "rustc-web"),
     debian(Proof::File("/usr/bin/cargo"), "cargo-web"),
     debian(Proof::File("/usr/lib/rustlib/src/rust/library/core/src/lib.rs"), "rust-web-src"),
+];
+
+/// The linker of the programs in the kernel.
+const EBPF: &[Need] = &[
     debian(Proof::File("/usr/lib/llvm-22/bin/llvm-config"), "llvm-22-dev"),
     Need {
         proof: Proof::Program("bpf-linker"),
@@ -203,6 +215,23 @@ const BENCH: &[Need] = &[
     program("wrk", "wrk"),
     program("h2load", "nghttp2-client"),
     debian(Proof::File("/usr/lib/squid/security_file_certgen"), "squid-openssl"),
+];
+
+/// A linker that knows macOS, what calls it, and what lints.
+const MACOS: &[Need] = &[
+    debian(Proof::File("/usr/bin/clippy-driver"), "rust-web-clippy"),
+    debian(Proof::File("/usr/bin/python3"), "python3"),
+    debian(Proof::PythonModule("pip"), "python3-pip"),
+    Need { proof: Proof::Zig, remedy: Remedy::Python("ziglang", "0.17.1") },
+    Need {
+        proof: Proof::Program("cargo-zigbuild"),
+        remedy: Remedy::Crate(&Crate {
+            name: "cargo-zigbuild",
+            version: "0.24.1",
+            args: &[],
+            env: &[],
+        }),
+    },
 ];
 
 /// What looks into the kernel's maps.
@@ -234,8 +263,9 @@ mod tests {
     #[test]
     fn ci_needs_what_all_its_steps_need() {
         let names: Vec<_> = Purpose::Ci.needs().iter().map(Need::name).collect();
-        for need in
-            [Purpose::Run, Purpose::Test, Purpose::Ebpf, Purpose::Fuzz].map(Purpose::needs).concat()
+        for need in [Purpose::Run, Purpose::Test, Purpose::Ebpf, Purpose::Macos, Purpose::Fuzz]
+            .map(Purpose::needs)
+            .concat()
         {
             assert!(names.contains(&need.name()), "{} is missing", need.name());
         }

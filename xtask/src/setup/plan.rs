@@ -22,6 +22,7 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
         match need.remedy {
             Remedy::Crate(program) => install::program(program)?,
             Remedy::Component(name) => install::component(name)?,
+            Remedy::Python(package, version) => install::python(package, version)?,
             Remedy::Debian(_) => {}
         }
     }
@@ -46,7 +47,7 @@ fn packages(needs: &[Need]) -> Vec<&'static str> {
         .iter()
         .filter_map(|need| match need.remedy {
             Remedy::Debian(package) => Some(package),
-            Remedy::Crate(_) | Remedy::Component(_) => None,
+            Remedy::Crate(_) | Remedy::Component(_) | Remedy::Python(..) => None,
         })
         .collect()
 }

@@ -16,13 +16,13 @@ mod remains;
 pub(crate) mod role;
 pub(crate) mod signals;
 pub mod spawn;
-pub mod user;
 
 #[cfg(test)]
 mod kernel_tests;
 #[cfg(test)]
 mod testing;
 
+pub use super::user;
 pub(crate) use bpf::maps::{Endpoints, JailId, Maps};
 pub use bpf::object::ObjectError;
 pub use parent::KernelError;

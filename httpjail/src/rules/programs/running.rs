@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     net::unix::pipe::{Receiver, Sender},
     time::timeout,
@@ -117,7 +117,27 @@ fn watch(child: &mut Child, pid: Pid) -> io::Result<(Receiver, Streams)> {
         stdout: Receiver::from_owned_fd(stdout.into())?,
         stderr: Receiver::from_owned_fd(stderr.into())?,
     };
+    Ok((end_of(pid)?, streams))
+}
+
+/// What becomes readable when a child has ended, before anybody has waited for it.
+#[cfg(target_os = "linux")]
+fn end_of(pid: Pid) -> io::Result<Receiver> {
+    use rustix::process::{PidfdFlags, pidfd_open};
     // Not a pipe; but like one, a process's descriptor becomes readable.
-    let end = Receiver::from_owned_fd_unchecked(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
-    Ok((end, streams))
+    Receiver::from_owned_fd_unchecked(pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+}
+
+/// What becomes readable when a child has ended: a pipe that a thread closes then.
+#[cfg(target_os = "macos")]
+fn end_of(pid: Pid) -> io::Result<Receiver> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let (end, ending) = io::pipe()?;
+    let wait = move || {
+        // A child that was waited for has ended, too.
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        drop(ending);
+    };
+    std::thread::Builder::new().name("end of program".to_owned()).spawn(wait)?;
+    Receiver::from_owned_fd(end.into())
 }

@@ -21,7 +21,8 @@ use crate::{
     rules::{Rules, listed},
     session::{
         control::{Channel, Ready, STOP},
-        proxy_role::{named_certificates, raise_descriptor_limit, tell},
+        proxy_role::{named_certificates, tell},
+        serving::raise_descriptor_limit,
     },
     tls, upstream,
 };

@@ -24,14 +24,13 @@ use crate::{
     record::{Outputs, Urls},
     rules::{RuleSource, Rules},
     session::{
-        SessionError,
+        Outcome, SessionError,
         arm::{PROXY_START, enough_descriptors},
         control::Channel,
         doors, kept, log,
         proxy_process::Proxy,
         proxy_role::own_uid,
         rules_process::{self, RulesProcess},
-        run::Outcome,
         way_out,
     },
     tls, upstream,
@@ -288,7 +287,9 @@ impl Server {
         {
             if *ended {
                 serving.proxy.stop();
-                serving.rules.map(RulesProcess::stop);
+                if let Some(rules) = serving.rules {
+                    rules.stop();
+                }
             } else if now >= deadline {
                 // Dropped, it is killed.
                 tracing::warn!("requests were cut that took longer than {DRAIN:?}");

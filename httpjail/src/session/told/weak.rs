@@ -34,7 +34,7 @@ use crate::{
     proxy,
     record::{LogFile, Outputs},
     session::{
-        SessionError,
+        Outcome, SessionError,
         arm::{PROXY_START, enough_descriptors},
         control::Channel,
         doors,
@@ -42,7 +42,7 @@ use crate::{
         proxy_process::Proxy,
         proxy_role::own_uid,
         rules_process::{self, RulesProcess},
-        run::{Outcome, outcome},
+        run::outcome,
         supervise::{Command, End, Watch},
         way_out,
     },
@@ -183,7 +183,9 @@ impl Up {
         let killed = descendants::kill_all(&self.others);
         self.proxy.ask_to_stop(&[]);
         self.proxy.stop();
-        self.rules.map(RulesProcess::stop);
+        if let Some(rules) = self.rules {
+            rules.stop();
+        }
         let ended = ended?;
         killed.map_err(SessionError::EndCommand)?;
         outcome(ended)

@@ -4,16 +4,7 @@ use super::{
     SpawnError, SpawnPlan, cmdline::CommandLine, landlock::Domain, seccomp::Filter,
     stand_ins::StandIns, view::View,
 };
-
-/// Whether a program that the command executes gains privileges by its owner or its capabilities.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Privileges {
-    /// None does (`no_new_privs`).
-    #[default]
-    Refused,
-    /// Set-user-id programs do, within what the jail leaves to root.
-    Gained,
-}
+pub(super) use crate::backend::Privileges;
 
 /// What the child puts up, in this order.
 #[derive(Debug)]

@@ -32,9 +32,9 @@ mod stand_ins;
 mod stdio;
 mod view;
 
+pub use crate::backend::Privileges;
 pub use canary::{Canary, WORD};
 pub use error::{SpawnError, Step};
-pub use guards::Privileges;
 pub use held::{Child, HeldChild, SpawnPlan, Unready, spawn};
 pub(crate) use init::ENDING;
 pub(crate) use landlock::is_there as has_landlock;

@@ -25,9 +25,11 @@ pub(super) fn of(name: &CStr, gid: libc::gid_t) -> Option<Vec<libc::gid_t>> {
     let mut groups = vec![0; 64];
     loop {
         let mut count = libc::c_int::try_from(groups.len()).ok()?;
+        // The casts are for macOS, whose ids are signed in this call alone (getgrouplist(3)).
         // SAFETY: the name is NUL-terminated, the groups are valid for the count given.
-        let result =
-            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
+        let result = unsafe {
+            libc::getgrouplist(name.as_ptr(), gid as _, groups.as_mut_ptr().cast(), &raw mut count)
+        };
         if result >= 0 {
             groups.truncate(usize::try_from(count).ok()?);
             return Some(groups);
