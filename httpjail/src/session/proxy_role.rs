@@ -18,14 +18,14 @@ use super::{
     control::{Channel, RULE, Ready, STOP, Stop},
     inspect::RemoteInspector,
     servers::Servers,
-    serving::{TcpStub, raise_descriptor_limit, serve_dns},
+    serving::{TcpStub, raise_descriptor_limit, serve_dns, tell},
 };
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
     policy::{Lists, Openings, Process, ProcessInspector, RunFacts},
     proxy::{self, Aim, Flow, FlowTable},
-    record::{Ended, LogFile, Outputs, Recorder, Summary},
+    record::{Ended, LogFile, Outputs, Recorder},
     rules::{Reload, Rules, listed},
     tls, upstream,
 };
@@ -144,16 +144,6 @@ impl ProxyRole {
             tell(&summary, self.step_summary);
         }
         Ok(served?)
-    }
-}
-
-/// Tells what the run came to; who doesn't take it goes without.
-pub(super) fn tell(summary: &Summary, page: Option<LogFile>) {
-    let told = io::stderr().write_all(summary.text().to_string().as_bytes());
-    let page = page.map(LogFile::into_file);
-    let shown = page.map(|mut page| page.write_all(summary.markdown().to_string().as_bytes()));
-    for error in [Some(told), shown].into_iter().flatten().filter_map(Result::err) {
-        tracing::warn!(%error, "the summary can't be written");
     }
 }
 

@@ -1,9 +1,18 @@
 //! What every proxy of a session runs besides itself: the DNS stub, with as many descriptors as it
-//! may have.
+//! may have, and what it says at the end.
 
-use std::{future::Future, io, net::UdpSocket, pin::Pin, thread};
+use std::{
+    future::Future,
+    io::{self, Write},
+    net::UdpSocket,
+    pin::Pin,
+    thread,
+};
 
-use crate::{dns, proxy};
+use crate::{
+    dns, proxy,
+    record::{LogFile, Summary},
+};
 
 /// Serves the stub's sockets on a thread of its own.
 pub(super) fn serve_dns(stub: dns::Stub, sockets: Vec<UdpSocket>) -> io::Result<()> {
@@ -40,5 +49,15 @@ pub(super) fn raise_descriptor_limit() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Tells what the run came to; who doesn't take it goes without.
+pub(super) fn tell(summary: &Summary, page: Option<LogFile>) {
+    let told = io::stderr().write_all(summary.text().to_string().as_bytes());
+    let page = page.map(LogFile::into_file);
+    let shown = page.map(|mut page| page.write_all(summary.markdown().to_string().as_bytes()));
+    for error in [Some(told), shown].into_iter().flatten().filter_map(Result::err) {
+        tracing::warn!(%error, "the summary can't be written");
     }
 }

@@ -31,16 +31,16 @@ use crate::{
         },
         user::{self, Identity, as_user},
     },
-    cli::plan::{Lacking, RunPlan},
+    cli::plan::{Lacking, RunPlan, Summary},
     dns,
     policy::{Lists, NoProcesses, Openings, RunFacts},
     proxy,
-    record::{LogFile, Recorder, RecorderHandle},
+    record::{Ended, LogFile, Outputs, Recorder},
     rules::{Rules, listed},
     session::{
         Outcome, doors,
         servers::{self, Servers},
-        serving::{TcpStub, raise_descriptor_limit, serve_dns},
+        serving::{TcpStub, raise_descriptor_limit, serve_dns, tell},
         way_out,
     },
     tls::{Authority, ChildTrust},
@@ -74,6 +74,7 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
     let upstream = way_out::options(&plan.upstream, Some(&jailed))?;
     let open_log = |path| as_user(owner.as_ref(), || LogFile::open(path));
     let log = plan.request_log.as_deref().map(open_log).transpose()?;
+    let records = plan.record.as_deref().map(open_log).transpose()?;
     let servers = Servers::bind(plan.published).map_err(SessionError::Proxy)?;
     let ports = servers.ports().map_err(SessionError::Proxy)?;
     let pf = Pf::open().map_err(SessionError::Device)?;
@@ -113,8 +114,13 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
         pf,
         authority,
         canary: proxy::Canary::new(&targets, &word),
-        log,
-        run_id: jail.id.to_string(),
+        outputs: Outputs {
+            log,
+            records,
+            jail: jail.id.to_string(),
+            urls: plan.urls,
+            summary: plan.summary == Summary::Told,
+        },
         lists: plan.lists,
         rules: plan.rules,
         upstream,
@@ -202,8 +208,7 @@ struct Service {
     pf: Pf,
     authority: Authority,
     canary: proxy::Canary,
-    log: Option<LogFile>,
-    run_id: String,
+    outputs: Outputs,
     lists: Lists,
     rules: Rules,
     upstream: upstream::Options,
@@ -215,18 +220,16 @@ impl Service {
     /// Serves until the keeper reports. `None`: it was killed.
     fn serve(self, keeper: UnixStream) -> io::Result<Option<Report>> {
         raise_descriptor_limit();
-        let (recorder, log) = match self.log {
-            Some(log) => Recorder::to_log(log).map(|(recorder, log)| (recorder, Some(log)))?,
-            None => (Recorder::none(), None),
-        };
-        let names = Arc::new(dns::Names::new());
+        let run_id = self.outputs.jail.clone();
+        let (recorder, records) = Recorder::start(self.outputs)?;
+        let names = Arc::new(dns::Names::recorded(recorder.clone()));
         let stub = dns::Stub::new(Arc::clone(&names));
         serve_dns(stub.clone(), self.servers.dns)?;
         pass_signals(keeper.try_clone()?)?;
         let (stopped, stop) = io::pipe()?;
         let reported = hear(keeper, stop)?;
         // pf tells nothing of processes, so no rule is given one: `r.process` is null.
-        let run = RunFacts { jail: Some(self.run_id), processes: Arc::new(NoProcesses) };
+        let run = RunFacts { jail: Some(run_id), processes: Arc::new(NoProcesses) };
         let config = proxy::ProxyConfig {
             listeners: self.servers.proxy,
             flows: Arc::new(PfFlows(self.pf)),
@@ -236,6 +239,7 @@ impl Service {
             authority: Arc::new(self.authority),
             engines: listed(self.lists, self.rules.into_engines(run)?),
             recorder,
+            inspector: Arc::new(NoProcesses),
             upstream: self.upstream,
             openings: self.openings,
             workers: self.workers,
@@ -243,9 +247,12 @@ impl Service {
             drain: Duration::ZERO,
         };
         let served = proxy::run(config, stopped);
-        let lost = log.map_or(0, RecorderHandle::finish);
+        let Ended { lost, summary } = records.finish_with(&[]);
         if lost > 0 {
             tracing::error!(lost, "records could not be written");
+        }
+        if let Some(summary) = summary {
+            tell(&summary, None);
         }
         served.map_err(io::Error::other)?;
         reported.join().map_err(|_| io::Error::other("the keeper's report was lost"))

@@ -21,8 +21,8 @@ use crate::{
     rules::{Rules, listed},
     session::{
         control::{Channel, Ready, STOP},
-        proxy_role::{named_certificates, tell},
-        serving::raise_descriptor_limit,
+        proxy_role::named_certificates,
+        serving::{raise_descriptor_limit, tell},
     },
     tls, upstream,
 };

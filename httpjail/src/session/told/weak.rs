@@ -62,7 +62,7 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
     let identity = user::of_command(plan.user.as_deref())?;
     doors::announce_weak(&plan, identity.is_none() && geteuid().is_root());
     let upstream = way_out::options(&plan.upstream, identity.as_ref())?;
-    let (outputs, step_summary, log_owners) = outputs(&plan, identity.as_ref())?;
+    let Records { outputs, step_summary, owners } = records(&plan, identity.as_ref())?;
     let inherited = spawn::Signals::capture();
     let signals = Signals::block().map_err(SessionError::Signals)?;
     let folder = Folder::create(&std::env::temp_dir()).map_err(SessionError::Folder)?;
@@ -104,7 +104,7 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
     // The proxy among them.
     let others = Spared::children().map_err(SessionError::Wait)?;
     let rules = rules_process;
-    let up = Up { proxy, rules, others, signals, _log_owners: log_owners, _folder: folder };
+    let up = Up { proxy, rules, others, signals, _log_owners: owners, _folder: folder };
     up.run(
         PlainPlan {
             command: &plan.command,
@@ -118,10 +118,13 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
 }
 
 /// Where records go, and whose the files will be.
-fn outputs(
-    plan: &RunPlan,
-    identity: Option<&Identity>,
-) -> Result<(Outputs, Option<LogFile>, [Option<Owner>; 2]), SessionError> {
+struct Records {
+    outputs: Outputs,
+    step_summary: Option<LogFile>,
+    owners: [Option<Owner>; 2],
+}
+
+fn records(plan: &RunPlan, identity: Option<&Identity>) -> Result<Records, SessionError> {
     let open = |path: &Option<PathBuf>| {
         path.as_deref().map(|path| log::open(path, identity)).transpose().map(Log::split)
     };
@@ -131,7 +134,7 @@ fn outputs(
     let step_summary = if is_told { log::open_step_summary(identity) } else { None };
     let jail = format!("weak-{}", std::process::id());
     let outputs = Outputs { log, records, jail, urls: plan.urls, summary: is_told };
-    Ok((outputs, step_summary, [log_owner, record_owner]))
+    Ok(Records { outputs, step_summary, owners: [log_owner, record_owner] })
 }
 
 /// Binds where the user says, or else one port of the kernel's choice for both.
