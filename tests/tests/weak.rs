@@ -336,12 +336,12 @@ fn a_proxy_that_died_ends_the_command() {
 
 fn looks_at(invocation: &Invocation<'_>, pid: &str) -> String {
     let script = format!(
-        "{{ sleep 1000 & }} 2> /dev/null; pid={pid}
+        "{{ sleep 1000 & }} 2> /dev/null; until grep -qx sleep /proc/$!/comm; do :; done; pid={pid}
         cat /proc/$pid/comm
         cat /proc/$pid/environ > /dev/null 2>&1 && echo environ
         ls /proc/$pid/fd > /dev/null 2>&1 && echo descriptors
         head -c 0 /proc/$pid/mem > /dev/null 2>&1 && echo memory
-        timeout 5 gdb -batch -nx -p $pid 2>&1 | grep -q 'Operation not permitted' || echo traced
+        timeout 30 gdb -batch -nx -p $pid 2>&1 | grep -q 'Operation not permitted' || echo traced
         kill $!"
     );
     invocation.sh(&script).exits(0).stdout

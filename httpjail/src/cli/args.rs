@@ -42,8 +42,9 @@ Patterns:
 
 Rules that are programs:
   They run as the user who called, outside of the jail. One of --sh finds the request in
-  HTTPJAIL_URL, _METHOD, _SCHEME, _HOST, _PORT, _PATH, _QUERY, _REQUESTER_IP, _PID and _EXE; exit
-  status 0 allows, any other denies with what it printed as the message, and so do 30 seconds.
+  HTTPJAIL_URL, _METHOD, _SCHEME, _HOST, _PORT, _PATH, _QUERY, _REQUESTER_IP, _PID, _EXE and
+  _HEADERS (JSON); exit status 0 allows, any other denies with what it printed as the message, and
+  so do 30 seconds.
   One of --proc reads a line of JSON for each request (as `r`, with an `id`) and answers with a
   line: as above, or any other text to deny with. An answer that repeats the `id`, as in
   {\"id\": 7, \"allow\": true}, lets it have many requests at a time. It has 5 seconds for each.
