@@ -2,6 +2,7 @@
 //! outside of the jail.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -214,6 +215,28 @@ fn what_programs_start_ends_with_the_run() {
     jail.finish();
     assert!(!Path::new(&format!("/proc/{supervisor}")).exists());
     // The dead supervisor's run is swept by the next.
+    lab.jail().js("false").sh("true").exits(0);
+    lab.assert_clean();
+}
+
+#[test]
+fn what_a_dead_run_s_rule_started_is_swept_though_the_run_s_folder_is_gone() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let script = format!("{CODES} ask /; echo ready; read end");
+    let mut jail = by_script(&lab, "exit 0").start(["sh", "-c", &script]);
+    jail.line("200 ready");
+    let jails = lab.jails();
+    let mut names = jails.iter().filter_map(|path| path.file_name()?.to_str());
+    let id = names.find_map(|name| name.strip_prefix("httpjail-rules-"));
+    let folder = Path::new("/run/httpjail").join(id.expect("the rule has a cgroup"));
+    jail.signal(Signal::KILL);
+    jail.close_stdin();
+    jail.finish();
+    // As a build does that knows nothing of rules that are programs. Others may have swept it.
+    if let Err(error) = fs::remove_dir_all(folder) {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
     lab.jail().js("false").sh("true").exits(0);
     lab.assert_clean();
 }

@@ -1,6 +1,10 @@
 //! Sweeping what dead runs left, and `httpjail cleanup`.
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     SessionError, Swept,
@@ -38,7 +42,7 @@ pub fn cleanup(all: bool) -> Result<Swept, SessionError> {
     if !all {
         return Ok(swept);
     }
-    let living = parents.iter().map(|parent| jails_below(parent).len()).sum();
+    let living = parents.iter().map(|parent| named(parent, JAIL_PREFIX).len()).sum();
     if living > 0 {
         return Err(SessionError::JailsLive(living));
     }
@@ -71,11 +75,17 @@ pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
     swept + parent.map_or(0, |parent| sweep_orphans(hierarchy, parent.dir().path()))
 }
 
-/// Ends and removes jails that no run's folder belongs to: it was wiped, or the run ended, but a
-/// process of its didn't.
+/// Ends and removes jails below a parent, and cgroups of rules' programs beside it, that no run's
+/// folder belongs to: it was wiped, or swept by somebody who sees other cgroups, or the run ended, but
+/// a process of its didn't. The number of runs that had left them.
 fn sweep_orphans(hierarchy: &Hierarchy, parent: &Path) -> usize {
-    let orphans = jails_below(parent).into_iter().filter(|(id, _)| !run_dir::exists(id));
-    orphans.filter(|(_, path)| end_jail(hierarchy, path)).count()
+    let is_orphan = |(id, _): &(String, PathBuf)| !run_dir::exists(id);
+    let jails = named(parent, JAIL_PREFIX).into_iter().filter(is_orphan);
+    let jails = jails.filter(|(_, path)| end_jail(hierarchy, path));
+    let beside = parent.parent().map(|place| named(place, RULES_PREFIX)).unwrap_or_default();
+    let rules = beside.into_iter().filter(is_orphan);
+    let rules = rules.filter(|(_, path)| end_rules(hierarchy, path));
+    jails.chain(rules).map(|(id, _)| id).collect::<BTreeSet<_>>().len()
 }
 
 /// Ends one dead run's jail. `true`: nothing of it is left.
@@ -112,6 +122,9 @@ fn end_rules(hierarchy: &Hierarchy, path: &Path) -> bool {
         return true;
     }
     let Ok(dir) = CgroupDir::open(path) else { return !path.exists() };
+    if !dir.try_lock().unwrap_or(false) {
+        return false;
+    }
     let ended = dir.kill().and_then(|()| dir.wait_empty(DEATH));
     match ended.and_then(|()| dir.remove()) {
         Ok(()) => true,
@@ -122,14 +135,14 @@ fn end_rules(hierarchy: &Hierarchy, path: &Path) -> bool {
     }
 }
 
-/// The jails below a parent, as (run id, cgroup).
-fn jails_below(parent: &Path) -> Vec<(String, std::path::PathBuf)> {
-    let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
+/// The cgroups in `place` that are called `prefix` and a run's id, as (run id, cgroup).
+fn named(place: &Path, prefix: &str) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(place) else { return Vec::new() };
     entries
         .filter_map(Result::ok)
         .filter_map(|entry| {
             let name = entry.file_name();
-            let id = name.to_str()?.strip_prefix(JAIL_PREFIX)?;
+            let id = name.to_str()?.strip_prefix(prefix)?;
             Some((id.to_owned(), entry.path()))
         })
         .collect()

@@ -55,7 +55,12 @@ impl RulesCgroup {
     pub(super) fn make(hierarchy: &Hierarchy, run_dir: &RunDir) -> Result<Self, SessionError> {
         let path = hierarchy.own().join(format!("{RULES_PREFIX}{}", run_dir.id()));
         run_dir.note_rules(&path).map_err(SessionError::RunDir)?;
-        CgroupDir::create(&path).map(Self).map_err(SessionError::Rules)
+        let dir = CgroupDir::create(&path).map_err(SessionError::Rules)?;
+        // Like a jail's: who has another `/run` must not take it for a dead run's.
+        if !dir.try_lock().map_err(SessionError::Rules)? {
+            return Err(SessionError::Rules(io::ErrorKind::ResourceBusy.into()));
+        }
+        Ok(Self(dir))
     }
 
     fn path(&self) -> &Path {
