@@ -72,6 +72,11 @@ pub enum Problem {
     /// No host, or one that means several things.
     #[error("`{0}` isn't a host")]
     Host(String),
+    /// `10.0.0.0/8`.
+    #[error(
+        "`{0}` looks like a network, and a pattern has none; for that path there, name a port, too"
+    )]
+    Network(String),
     /// Not a port.
     #[error("`{0}` isn't a port from 1 to 65535, or * for all")]
     Port(String),
@@ -187,9 +192,13 @@ impl FromStr for RequestPattern {
             return Err(wrong(at, Problem::MethodAlone(host.to_owned())));
         }
         let path_at = at + columns(authority);
+        let parts = self::host(host, at)?;
+        if port.is_none() && is_network(&parts, path) {
+            return Err(wrong(at, Problem::Network(rest.to_owned())));
+        }
         Ok(Self {
             methods,
-            host: self::host(host, at)?,
+            host: parts,
             port: port.map_or(Ok(Port::Unsaid), |port| {
                 self::port(port)
                     .ok_or_else(|| wrong(at + columns(host) + 1, Problem::Port(port.to_owned())))
@@ -276,6 +285,14 @@ fn host(text: &str, at: usize) -> Result<HostParts, PatternError> {
     let parts = wildcards.into_iter().zip(labels);
     let parts = parts.map(|(wildcard, label)| wildcard.unwrap_or_else(|| literal(label)));
     Ok(HostParts::Labels(parts.collect()))
+}
+
+/// Whether the path of an address is rather the length of a prefix.
+fn is_network(host: &HostParts, path: &str) -> bool {
+    let HostParts::This(Host::Ip(address)) = host else { return false };
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let length = path.strip_prefix('/').and_then(|length| length.parse::<u8>().ok());
+    length.is_some_and(|length| length <= longest)
 }
 
 fn columns(text: &str) -> usize {
@@ -429,6 +446,8 @@ mod tests {
             "a.test:0",
             "a.test:https/x",
             "a.test:80:80",
+            "10.0.0.0/8",
+            "GET [fd00::]/8",
             "::1",
             "[::1",
             "[::1]x:80",
