@@ -48,7 +48,7 @@ pub fn cleanup(all: bool) -> Result<Swept, SessionError> {
     }
     // The keeper at the root stands last: what is shared from it goes first.
     for path in parents.iter().rev() {
-        parent::remove(path)
+        parent::remove(&hierarchy, path)
             .map_err(|source| SessionError::Remove { path: path.clone(), source })?;
         swept.parents += 1;
     }
@@ -98,7 +98,7 @@ fn end_jail(hierarchy: &Hierarchy, path: &Path) -> bool {
     if !dir.try_lock().unwrap_or(false) {
         return false;
     }
-    if let Some(maps) = parent::maps_around(path)
+    if let Some(maps) = parent::maps_around(hierarchy, path)
         && let Err(error) = maps.disarm(JailId::of(&dir))
     {
         tracing::debug!(%error, "a dead jail's map entry could not be removed");

@@ -92,7 +92,7 @@ impl Parent {
         let name = name();
         let _lock = lock()?;
         let keeper_path = hierarchy.root().join(&name);
-        let record_path = record_path(&name);
+        let record_path = record_path(hierarchy, &name)?;
         let record = match checked(&keeper_path, Record::read(&record_path))? {
             Some(record) => record,
             None => build(&keeper_path, &record_path)?,
@@ -135,9 +135,9 @@ fn is_parent_name(name: &str) -> bool {
 }
 
 /// The maps of the programs on the parent of a jail's cgroup, whichever build made it.
-pub(crate) fn maps_around(jail: &Path) -> Option<Maps> {
+pub(crate) fn maps_around(hierarchy: &Hierarchy, jail: &Path) -> Option<Maps> {
     let name = jail.parent()?.file_name()?.to_str()?;
-    Maps::open(&Record::read(&record_path(name))?.maps).ok()
+    Maps::open(&Record::read(&record_path(hierarchy, name).ok()?)?.maps).ok()
 }
 
 /// Removes a parent (its programs go with it) and what is noted of it.
@@ -145,11 +145,11 @@ pub(crate) fn maps_around(jail: &Path) -> Option<Maps> {
 /// # Errors
 ///
 /// When a jail still lives below it.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
     let _lock = lock()?;
     CgroupDir::open(path)?.remove()?;
     if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
-        let _ = fs::remove_file(record_path(name));
+        let _ = fs::remove_file(record_path(hierarchy, name)?);
     }
     Ok(())
 }
@@ -266,8 +266,11 @@ fn name() -> String {
     name
 }
 
-fn record_path(name: &str) -> PathBuf {
-    Path::new("/run/httpjail").join(format!("{name}.programs"))
+/// Where it is noted what a keeper carries. Containers may share `/run` and see other cgroups, with
+/// a keeper of the same name at what is the root to them: the root's id tells them apart.
+fn record_path(hierarchy: &Hierarchy, name: &str) -> io::Result<PathBuf> {
+    let root = CgroupDir::open(hierarchy.root())?.id();
+    Ok(Path::new("/run/httpjail").join(format!("{name}-{root:x}.programs")))
 }
 
 /// Held while parents are looked at or changed; the kernel lets go when the holder dies.
