@@ -31,10 +31,14 @@ impl Reload {
         }
     }
 
-    /// `None` if the file was written meanwhile: it will be told of again.
+    /// `None` if the file is being written: it will be told of again. Whoever writes it in place
+    /// empties it first.
     fn replace(&self, file: File) -> Result<Option<Replaced>, RuleError> {
         let failed = |source| RuleError::Read { path: self.path.clone(), source };
         let before = state(&file).map_err(failed)?;
+        if before.0 == 0 {
+            return Ok(None);
+        }
         let again = file.try_clone().map_err(failed)?;
         let source = RuleSource::opened(&self.path, file)?;
         if state(&again).map_err(failed)? != before {
