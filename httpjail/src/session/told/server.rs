@@ -221,8 +221,9 @@ impl Server {
         }
         match self.start() {
             Ok(fresh) => {
-                tracing::info!("another proxy serves, by the rules as they are now");
+                // Until it hears of it, the one before takes connections, too.
                 self.retire(serving);
+                tracing::info!("another proxy serves, by the rules as they are now");
                 fresh
             }
             Err(error) => {
