@@ -1,27 +1,30 @@
 //! What to do, once the command line has been understood: after this there are no raw options.
 
+mod asked;
+mod error;
+
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
     path::PathBuf,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use http::Version;
-use httpjail_common::jail::{MAX_PUBLISHED, Published};
+use httpjail_common::jail::Published;
 
+use self::asked::question;
+pub use self::error::PlanError;
 use super::args::{Action, Cli, RunArgs};
 pub use super::bind::{Bind, BindError, Binds};
 pub use super::options::{ClientCert, PrivateRange, Resolve};
 pub use super::question::Told;
-use super::upstream_proxy::{self, UpstreamProxy, VariableError};
+use super::upstream_proxy::{self, UpstreamProxy};
 use crate::{
     backend::{Privileges, user::Wishes},
-    policy::{Authority, AuthorityError, Headers, HostPort, Lists, Openings, RequestFacts, Scheme},
+    policy::{Lists, Openings, RequestFacts},
     record::Urls,
-    rules::{Program, ProgramError, RuleError, RuleSource, Rules},
+    rules::{Program, RuleSource, Rules},
     upstream::Proxies,
 };
 
@@ -196,76 +199,6 @@ pub struct TestPlan {
     pub told: Told,
 }
 
-/// Why the command line is no plan; completes "failed to ...".
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// Neither a command nor anything else to do.
-    #[error("start: no command was given")]
-    NoCommand,
-    /// What was meant as the value of `--allow-private` stands where the command does.
-    #[error("start: `{0}` is a network, not a command")]
-    Network(String),
-    /// More ports than the kernel side holds.
-    #[error("publish {0} ports: {MAX_PUBLISHED} are the most")]
-    Published(usize),
-    /// The rule can't be used.
-    #[error(transparent)]
-    Rule(#[from] RuleError),
-    /// The rule names no program.
-    #[error(transparent)]
-    Program(#[from] ProgramError),
-    /// The environment names a proxy that can't be used.
-    #[error(transparent)]
-    Proxy(#[from] VariableError),
-    /// The environment names no place to listen at.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// `--test` was given no HTTP method.
-    #[error("understand --test: `{0}` isn't an HTTP method")]
-    Method(String),
-    /// `--test` was given no URL.
-    #[error("understand --test: `{0}` isn't a URL such as https://example.com/path")]
-    Url(String),
-    /// A connection as a whole that is given a method, or no port.
-    #[error("understand --test: `{0}` means a connection; it takes a port and no method")]
-    Connection(String),
-    /// The URL names no host that could be dialled.
-    #[error("understand --test: `{url}`")]
-    Authority {
-        /// As given.
-        url: String,
-        /// What is wrong with it.
-        source: AuthorityError,
-    },
-}
-
-impl PlanError {
-    /// What the user can do about it.
-    pub(super) fn hint(&self) -> Option<String> {
-        match self {
-            Self::NoCommand => Some(
-                "name the command to run: httpjail --js \"r.host === 'example.com'\" -- curl \
-                 https://example.com\n      `httpjail --help` has more"
-                    .to_owned(),
-            ),
-            Self::Network(network) => {
-                Some(format!("write --allow-private={network}, with an equals sign"))
-            }
-            Self::Proxy(_) => Some(
-                "name another by --upstream-proxy, or go without: --upstream-proxy none".to_owned(),
-            ),
-            Self::Bind(_) => Some(BindError::hint()),
-            Self::Published(_)
-            | Self::Rule(_)
-            | Self::Program(_)
-            | Self::Method(_)
-            | Self::Url(_)
-            | Self::Connection(_)
-            | Self::Authority { .. } => None,
-        }
-    }
-}
-
 impl Plan {
     /// Understands what clap read. The only effect is reading the rule's file; of the environment,
     /// variables that name proxies count.
@@ -408,130 +341,15 @@ fn rules(run: &RunArgs) -> Result<Rules, PlanError> {
     })
 }
 
-/// Reads `URL`, `METHOD URL` or both in one word, as a request that came from this machine.
-fn question(words: &[String]) -> Result<RequestFacts, PlanError> {
-    let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
-    let (method, url) = match words[..] {
-        [url] => (None, url),
-        [method, url] => (Some(method.to_ascii_uppercase()), url),
-        _ => return Err(PlanError::Url(words.join(" "))),
-    };
-    match method {
-        Some(method) if http::Method::from_bytes(method.as_bytes()).is_err() => {
-            Err(PlanError::Method(method))
-        }
-        Some(method) => facts(Some(method), url),
-        None => facts(None, url),
-    }
-}
-
-/// Takes a URL apart without normalising its path: the proxy shows rules the path as it was sent,
-/// dot segments and all, so the answer here must be the answer there.
-fn facts(method: Option<String>, url: &str) -> Result<RequestFacts, PlanError> {
-    let not_a_url = || PlanError::Url(url.to_owned());
-    let (scheme, rest) = url.split_once("://").ok_or_else(not_a_url)?;
-    let scheme = match scheme.to_ascii_lowercase().as_str() {
-        "http" => Scheme::Http,
-        "https" => Scheme::Https,
-        "tcp" => return connection(Scheme::Tcp, method, url, rest),
-        "tls" => return connection(Scheme::Tls, method, url, rest),
-        _ => return Err(not_a_url()),
-    };
-    let rest = rest.split('#').next().unwrap_or_default();
-    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let wrong = |source| PlanError::Authority { url: url.to_owned(), source };
-    let named = HostPort::parse(authority).map_err(wrong)?;
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query.to_owned())),
-        None => (target, None),
-    };
-    let path = if path.is_empty() { "/" } else { path };
-    Ok(RequestFacts {
-        method: method.unwrap_or_else(|| "GET".to_owned()),
-        scheme,
-        authority: Authority::new(named.host, named.port.unwrap_or(scheme.default_port())),
-        path: path.to_owned(),
-        query,
-        protocol: Some(Version::HTTP_11),
-        headers: Headers::default(),
-        requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        process: None,
-        time: SystemTime::now(),
-    })
-}
-
-/// A connection as a whole: it has no method of its own, no path, and always a port.
-fn connection(
-    scheme: Scheme,
-    method: Option<String>,
-    url: &str,
-    authority: &str,
-) -> Result<RequestFacts, PlanError> {
-    let wrong = |source| PlanError::Authority { url: url.to_owned(), source };
-    let (HostPort { host, port: Some(port) }, None) =
-        (HostPort::parse(authority).map_err(wrong)?, method)
-    else {
-        return Err(PlanError::Connection(url.to_owned()));
-    };
-    Ok(RequestFacts {
-        method: scheme.as_str().to_ascii_uppercase(),
-        scheme,
-        authority: Authority::new(host, port),
-        path: String::new(),
-        query: None,
-        protocol: None,
-        headers: Headers::default(),
-        requester: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        process: None,
-        time: SystemTime::now(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn asked(url: &str) -> (String, String) {
-        let facts = question(&[url.to_owned()]).unwrap();
-        (facts.url(), facts.path)
-    }
-
-    #[test]
-    fn shows_the_rule_the_path_as_the_proxy_would() {
-        assert_eq!(
-            asked("http://A.test./pub/../secret?a=b#c"),
-            ("http://a.test/pub/../secret?a=b".to_owned(), "/pub/../secret".to_owned())
-        );
-        assert_eq!(asked("https://a.test").1, "/");
-        assert_eq!(asked("https://a.test:8443?x=1").0, "https://a.test:8443/?x=1");
-    }
-
-    #[test]
-    fn asks_about_connections_by_their_targets() {
-        let ask = |words: &[&str]| {
-            question(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
-        };
-        for url in ["tcp://db.test:5432", "tls://[::1]:443"] {
-            let facts = ask(&[url]).unwrap();
-            assert_eq!((facts.url().as_str(), facts.path.as_str()), (url, ""));
-        }
-        for words in [&["tcp://db.test"][..], &["GET", "tcp://db.test:1"], &["tcp://db.test:1/x"]] {
-            assert!(ask(words).is_err(), "{words:?}");
-        }
-    }
 
     #[test]
     fn tells_a_network_from_a_command() {
         assert_eq!(network(OsStr::new("10.0.0.0/8")).as_deref(), Some("10.0.0.0/8"));
         for command in ["all", "curl", "./10.0.0.0/8", "bin/8"] {
             assert_eq!(network(OsStr::new(command)), None, "{command}");
-        }
-    }
-
-    #[test]
-    fn refuses_what_names_no_host() {
-        for url in ["a.test", "ftp://a.test/", "http://", "http://u:p@a.test/", "http://a:0/"] {
-            assert!(question(&[url.to_owned()]).is_err(), "{url}");
         }
     }
 }
