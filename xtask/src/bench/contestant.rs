@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use super::arena::{self, NAMES, ORIGIN};
 use super::origin::Origin;
 use super::program;
+use super::report;
 use super::rival::Rival;
 use super::usage::{Usage, Who};
 use crate::tools;
@@ -40,6 +41,11 @@ impl Contestant {
             Self::Httpjail => "httpjail",
         }
     }
+
+    /// Whether others measure it against httpjail: its failures are noted, and fail nothing.
+    pub(super) fn is_rival(self) -> bool {
+        self == Self::Squid
+    }
 }
 
 impl fmt::Display for Contestant {
@@ -60,6 +66,8 @@ pub(super) struct Field {
     httpjail: PathBuf,
     origin: Origin,
     rival: Option<Rival>,
+    contestants: Vec<Contestant>,
+    notes: Vec<String>,
 }
 
 /// What a client printed, and what the proxy between it and the origin used meanwhile.
@@ -71,20 +79,49 @@ pub(super) struct Outcome {
 }
 
 impl Field {
-    /// Starts the servers that `contestants` need.
+    /// Starts the servers that `contestants` need. A rival that doesn't start takes no part.
+    ///
+    /// # Errors
+    /// When the origin doesn't start, or doesn't answer without a rival.
     pub(super) fn prepare(httpjail: &Path, contestants: &[Contestant]) -> Result<Self> {
         let folder = arena::prepare()?;
         let origin = Origin::start(&folder)?;
         origin.namespace.lay_cable(0, || Command::new("ip"))?;
-        let rival = contestants
-            .contains(&Contestant::Squid)
-            .then(|| Rival::start(&folder, &origin))
-            .transpose()?;
-        let field = Self { folder, httpjail: httpjail.to_path_buf(), origin, rival };
+        let mut field = Self {
+            folder,
+            httpjail: httpjail.to_path_buf(),
+            origin,
+            rival: None,
+            contestants: Vec::new(),
+            notes: Vec::new(),
+        };
         for contestant in contestants {
-            field.await_answer(*contestant)?;
+            match field.admit(*contestant) {
+                Ok(()) => field.contestants.push(*contestant),
+                Err(error) if contestant.is_rival() => {
+                    field.notes.push(format!("{contestant}, at all: {}", report::reason(&error)));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(field)
+    }
+
+    fn admit(&mut self, contestant: Contestant) -> Result<()> {
+        if contestant == Contestant::Squid {
+            self.rival = Some(Rival::start(&self.folder, &self.origin)?);
+        }
+        self.await_answer(contestant)
+    }
+
+    /// Who takes part.
+    pub(super) fn contestants(&self) -> &[Contestant] {
+        &self.contestants
+    }
+
+    /// Which rivals don't take part, and why.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The binary that is measured.
@@ -171,7 +208,7 @@ impl Field {
         let Some((stdout, status)) = output.trim_end().rsplit_once('\n') else {
             bail!("{} printed nothing", client.join(" "));
         };
-        ensure!(status == "0", "{} ended with {status}: {stdout}", client.join(" "));
+        ensure!(status == "0", "{stdout}\n{} ended with {status}", client.join(" "));
         let usage = usage.map(|now| now.since(before.unwrap_or_default()));
         Ok(Outcome { stdout: stdout.to_owned(), usage })
     }

@@ -59,7 +59,7 @@ impl Load {
             .with_context(|| format!("failed to read what wrk printed: {}", outcome.stdout))?;
         ensure!(
             report.failures == 0,
-            "{contestant} failed {} times: {}",
+            "{contestant} failed {} times:\n{}",
             report.failures,
             outcome.stdout
         );

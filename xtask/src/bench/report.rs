@@ -38,15 +38,57 @@ pub(super) struct Row {
     unit: &'static str,
     wanted: Wanted,
     values: [Vec<f64>; Contestant::ALL.len()],
+    gave_up: Vec<Contestant>,
+    notes: Vec<String>,
 }
 
 impl Row {
     pub(super) fn new(name: impl Into<String>, unit: &'static str, wanted: Wanted) -> Self {
-        Self { name: name.into(), unit, wanted, values: Default::default() }
+        Self {
+            name: name.into(),
+            unit,
+            wanted,
+            values: Default::default(),
+            gave_up: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, contestant: Contestant, value: f64) {
         self.values[contestant as usize].push(value);
+    }
+
+    /// Measures a contestant. A rival that fails is noted and left out of this row from then on,
+    /// which is no result.
+    ///
+    /// # Errors
+    /// When httpjail, or a client without a jail, fails.
+    pub(super) fn attempt<T>(
+        &mut self,
+        contestant: Contestant,
+        measure: impl FnOnce() -> Result<T>,
+    ) -> Result<Option<T>> {
+        if self.gave_up.contains(&contestant) {
+            return Ok(None);
+        }
+        match measure() {
+            Ok(measured) => Ok(Some(measured)),
+            Err(error) if contestant.is_rival() => {
+                self.values[contestant as usize].clear();
+                self.gave_up.push(contestant);
+                self.notes.push(format!("{contestant}, {}: {}", self.name, reason(&error)));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// This row without the figures of those who gave up on another.
+    pub(super) fn without_those_of(mut self, other: &Self) -> Self {
+        for contestant in &other.gave_up {
+            self.values[*contestant as usize].clear();
+        }
+        self
     }
 
     /// The row in one line, for those who wait.
@@ -54,7 +96,8 @@ impl Row {
         let medians = Contestant::ALL.iter().filter_map(|contestant| {
             Some(format!("{contestant} {}", brief(self.median(*contestant)?)))
         });
-        format!("{}: {} {}", self.name, medians.collect::<Vec<_>>().join(", "), self.unit)
+        let notes: String = self.notes.iter().map(|note| format!("; {note}")).collect();
+        format!("{}: {} {}{notes}", self.name, medians.collect::<Vec<_>>().join(", "), self.unit)
     }
 
     /// Whether this is the row of that name.
@@ -115,9 +158,18 @@ fn at_least(value: Option<f64>, bound: Option<f64>) -> Option<bool> {
     Some(value? >= bound?)
 }
 
-/// Prints the table, and writes it into the document if asked to.
-pub(super) fn publish(rows: &[Row], args: &BenchArgs) -> Result<()> {
-    let table = table(rows, args)?;
+/// What an error says before it goes into details, which follow on further lines.
+pub(super) fn reason(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
+}
+
+/// Prints the table with `notes` under it, and writes it into the document if asked to.
+pub(super) fn publish(rows: &[Row], notes: &[String], args: &BenchArgs) -> Result<()> {
+    let notes = notes.iter().chain(rows.iter().flat_map(|row| &row.notes));
+    let notes: String = notes.map(|note| format!("\n- {note}")).collect();
+    let head = if notes.is_empty() { "" } else { "\n\nRivals that didn't do it:\n" };
+    let table = format!("{}{head}{notes}", table(rows, args)?);
     println!("{table}");
     if args.write { write("figures", &table) } else { Ok(()) }
 }
@@ -176,6 +228,8 @@ fn replace(document: &str, place: &str, text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
+
     use super::*;
 
     fn both(squid: f64, no_jail: f64) -> Wanted {
@@ -207,6 +261,28 @@ mod tests {
         let mut row = Row::new("load", "ms", Wanted::UpToNoJail(2.0));
         row.add(Contestant::NoJail, 1.0);
         assert_eq!(row.markdown(), "| load, ms | 1.00 | – | **–** | – | – | ≤ 2 × no jail |");
+    }
+
+    #[test]
+    fn a_rival_that_fails_has_no_figure_but_a_note() {
+        let mut row = row(Wanted::Open, [4.0, 3.0, 2.0]);
+        let fail = || -> Result<()> { bail!("failed 2 times:\nRunning 1s test\n") };
+        assert!(row.attempt(Contestant::Squid, fail).unwrap().is_none());
+        assert!(row.attempt(Contestant::Squid, || Ok(3.0)).unwrap().is_none());
+
+        assert_eq!(row.markdown(), "| load, requests/s | 4.00 | – | **2.00** | 0.50 | – |  |");
+        assert_eq!(row.notes, ["squid, load: failed 2 times"]);
+        let mut cpu = Row::new("cpu", "s", Wanted::Open);
+        cpu.add(Contestant::Squid, 1.0);
+        assert_eq!(cpu.without_those_of(&row).median(Contestant::Squid), None);
+    }
+
+    #[test]
+    fn a_failure_of_anybody_else_is_an_error() {
+        for contestant in [Contestant::NoJail, Contestant::Httpjail] {
+            let mut row = Row::new("load", "ms", Wanted::Open);
+            assert!(row.attempt(contestant, || -> Result<()> { bail!("failed") }).is_err());
+        }
     }
 
     #[test]

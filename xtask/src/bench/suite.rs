@@ -50,7 +50,7 @@ pub(crate) fn inside(args: &BenchArgs) -> Result<()> {
         suite.transfer(name, way, scheme, wanted)?;
     }
     suite.crowd()?;
-    report::publish(&suite.rows, args)
+    report::publish(&suite.rows, suite.field.notes(), args)
 }
 
 const LOADS: [NamedLoad; 11] = {
@@ -176,15 +176,18 @@ impl Suite<'_> {
         let mut cpu = Row::new("⤷ proxy CPU per request", "µs", Wanted::Open);
         for round in 0..self.args.rounds {
             for contestant in self.turn(round, rivals) {
-                let answered = put_on(contestant, &self.field, self.args.seconds)?;
+                let Some(answered) =
+                    row.attempt(contestant, || put_on(contestant, &self.field, self.args.seconds))?
+                else {
+                    continue;
+                };
                 row.add(contestant, answered.per_second);
                 if let Some(usage) = answered.usage {
                     cpu.add(contestant, usage.cpu_seconds * 1e6 / answered.answers);
                 }
             }
         }
-        self.finish(row);
-        self.finish(cpu);
+        self.finish_with(row, [cpu]);
         Ok(())
     }
 
@@ -220,7 +223,11 @@ impl Suite<'_> {
             // squid intercepts the ports of HTTP alone.
             let rivals = if scheme == OPAQUE { Rivals::Without } else { Rivals::With };
             for contestant in self.turn(round, rivals) {
-                let transferred = way.take(contestant, &self.field, scheme)?;
+                let Some(transferred) =
+                    row.attempt(contestant, || way.take(contestant, &self.field, scheme))?
+                else {
+                    continue;
+                };
                 row.add(contestant, transferred.megabytes_per_second);
                 if let Some(usage) = transferred.usage {
                     cpu.add(contestant, cpu_seconds_per_gib(usage));
@@ -228,9 +235,7 @@ impl Suite<'_> {
                 }
             }
         }
-        for row in [row, cpu, peak] {
-            self.finish(row);
-        }
+        self.finish_with(row, [cpu, peak]);
         Ok(())
     }
 
@@ -254,7 +259,7 @@ impl Suite<'_> {
 
     /// Who is measured in which order: every round begins with another one.
     fn turn(&self, round: u32, rivals: Rivals) -> Vec<Contestant> {
-        let mut order = self.args.contestants.clone();
+        let mut order = self.field.contestants().to_vec();
         let first = round as usize % order.len().max(1);
         order.rotate_left(first);
         order.retain(|contestant| rivals == Rivals::With || *contestant != Contestant::Squid);
@@ -263,6 +268,14 @@ impl Suite<'_> {
 
     fn is_wanted(&self, name: &str) -> bool {
         self.args.only.as_ref().is_none_or(|word| name.contains(word.as_str()))
+    }
+
+    /// Adds a row and those that tell more of the same measurements.
+    fn finish_with(&mut self, row: Row, more: impl IntoIterator<Item = Row>) {
+        let more: Vec<_> = more.into_iter().map(|more| more.without_those_of(&row)).collect();
+        for row in [row].into_iter().chain(more) {
+            self.finish(row);
+        }
     }
 
     fn finish(&mut self, row: Row) {

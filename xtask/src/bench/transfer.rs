@@ -51,6 +51,8 @@ impl Way {
             "--silent",
             "--show-error",
             "--fail",
+            "--max-time",
+            "120",
             "--output",
             "/dev/null",
         ];
