@@ -12,7 +12,6 @@ use clap::ValueEnum;
 use super::arena::{self, NAMES, ORIGIN};
 use super::origin::Origin;
 use super::program;
-use super::report;
 use super::rival::Rival;
 use super::usage::{Usage, Who};
 use crate::tools;
@@ -25,26 +24,29 @@ pub(super) enum Contestant {
     NoJail,
     /// squid intercepts the client's traffic.
     Squid,
+    /// mitmproxy intercepts the client's traffic.
+    Mitmproxy,
     /// The client runs in a jail.
     Httpjail,
 }
 
 impl Contestant {
     /// All of them, in the order of the table.
-    pub(super) const ALL: [Self; 3] = [Self::NoJail, Self::Squid, Self::Httpjail];
+    pub(super) const ALL: [Self; 4] = [Self::NoJail, Self::Squid, Self::Mitmproxy, Self::Httpjail];
 
     /// The name on the command line.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::NoJail => "nojail",
             Self::Squid => "squid",
+            Self::Mitmproxy => "mitmproxy",
             Self::Httpjail => "httpjail",
         }
     }
 
     /// Whether others measure it against httpjail: its failures are noted, and fail nothing.
     pub(super) fn is_rival(self) -> bool {
-        self == Self::Squid
+        matches!(self, Self::Squid | Self::Mitmproxy)
     }
 }
 
@@ -54,7 +56,7 @@ impl fmt::Display for Contestant {
     }
 }
 
-/// The rule that decides in the jail; squid's access list says the same.
+/// The rule that decides in the jail; the rivals' say the same.
 const RULE: &str = "['github.com','api.github.com'].some(h => r.host === h || r.host.endsWith('.' + h)) || r.host.endsWith('.bench.test')";
 
 /// The system's root certificates. Reading them is most of what a curl does.
@@ -65,7 +67,7 @@ pub(super) struct Field {
     folder: PathBuf,
     httpjail: PathBuf,
     origin: Origin,
-    rival: Option<Rival>,
+    rivals: Vec<(Contestant, Rival)>,
     contestants: Vec<Contestant>,
     notes: Vec<String>,
 }
@@ -91,7 +93,7 @@ impl Field {
             folder,
             httpjail: httpjail.to_path_buf(),
             origin,
-            rival: None,
+            rivals: Vec::new(),
             contestants: Vec::new(),
             notes: Vec::new(),
         };
@@ -99,7 +101,7 @@ impl Field {
             match field.admit(*contestant) {
                 Ok(()) => field.contestants.push(*contestant),
                 Err(error) if contestant.is_rival() => {
-                    field.notes.push(format!("{contestant}, at all: {}", report::reason(&error)));
+                    field.notes.push(format!("{contestant}, everything: {error}"));
                 }
                 Err(error) => return Err(error),
             }
@@ -108,8 +110,9 @@ impl Field {
     }
 
     fn admit(&mut self, contestant: Contestant) -> Result<()> {
-        if contestant == Contestant::Squid {
-            self.rival = Some(Rival::start(&self.folder, &self.origin)?);
+        if contestant.is_rival() {
+            let rival = Rival::start(contestant, &self.folder, &self.origin)?;
+            self.rivals.push((contestant, rival));
         }
         self.await_answer(contestant)
     }
@@ -131,7 +134,7 @@ impl Field {
 
     /// The path of the large file.
     pub(super) fn large_file(&self) -> String {
-        self.scratch("origin/256m")
+        self.scratch("origin/1g")
     }
 
     /// The path of a file in the arena's folder.
@@ -157,7 +160,9 @@ impl Field {
     ) -> Result<Command> {
         let mut command = match contestant {
             Contestant::NoJail => self.with_names(Command::new("unshare")),
-            Contestant::Squid => self.with_names(self.rival()?.namespace.command("unshare")),
+            Contestant::Squid | Contestant::Mitmproxy => {
+                self.with_names(self.rival(contestant)?.namespace.command("unshare"))
+            }
             Contestant::Httpjail => self.jailed(options),
         };
         command.arg(program);
@@ -167,7 +172,7 @@ impl Field {
     /// A command as a user would start it, without what the lab adds: for measuring the start.
     pub(super) fn bare_client(&self, contestant: Contestant, program: &str) -> Command {
         match contestant {
-            Contestant::NoJail | Contestant::Squid => Command::new(program),
+            Contestant::NoJail | Contestant::Squid | Contestant::Mitmproxy => Command::new(program),
             Contestant::Httpjail => {
                 let mut command = self.jailed(&[]);
                 command.arg(program);
@@ -218,7 +223,7 @@ impl Field {
     pub(super) fn trust(&self, contestant: Contestant) -> Result<Vec<String>> {
         let authority = match contestant {
             Contestant::NoJail => &self.origin.authority,
-            Contestant::Squid => &self.rival()?.authority,
+            Contestant::Squid | Contestant::Mitmproxy => &self.rival(contestant)?.authority,
             Contestant::Httpjail => return Ok(Vec::new()),
         };
         let bundle = self.folder.join(format!("{contestant}.pem"));
@@ -270,12 +275,15 @@ impl Field {
         match contestant {
             Contestant::NoJail => None,
             Contestant::Squid => Some(Who::Named(&["squid", "security_file_c"])),
+            Contestant::Mitmproxy => Some(Who::Named(&["mitmdump"])),
             Contestant::Httpjail => Some(Who::Running(self.httpjail.clone())),
         }
     }
 
-    fn rival(&self) -> Result<&Rival> {
-        self.rival.as_ref().context("squid doesn't take part")
+    fn rival(&self, contestant: Contestant) -> Result<&Rival> {
+        let found = self.rivals.iter().find(|(name, _)| *name == contestant);
+        let (_, rival) = found.with_context(|| format!("{contestant} doesn't take part"))?;
+        Ok(rival)
     }
 
     /// Servers take a moment to listen: curl asks again until somebody answers.

@@ -112,15 +112,18 @@ impl Row {
 
     fn markdown(&self) -> String {
         let cell = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), brief);
-        let [no_jail, squid, httpjail] = Contestant::ALL.map(|contestant| self.median(contestant));
+        let [no_jail, squid, mitmproxy, httpjail] =
+            Contestant::ALL.map(|contestant| self.median(contestant));
         let ratio = |other: Option<f64>| Some(httpjail? / other?);
         let cells = [
             format!("{}, {}", self.name, self.unit),
             cell(no_jail),
             cell(squid),
+            cell(mitmproxy),
             format!("**{}**", cell(httpjail)),
             cell(ratio(no_jail)),
             cell(ratio(squid)),
+            cell(ratio(mitmproxy)),
             self.verdict(no_jail, squid, httpjail),
         ];
         format!("| {} |", cells.join(" | "))
@@ -144,6 +147,7 @@ impl Row {
             Wanted::AboveNoJail(more) => {
                 (format!("< no jail + {more}"), at_least(no_jail.map(|n| n + more), httpjail))
             }
+            Wanted::AtMost(0.0) => ("none".to_owned(), at_least(Some(0.0), httpjail)),
             Wanted::AtMost(most) => (format!("< {most}"), at_least(Some(most), httpjail)),
         };
         match reached {
@@ -159,7 +163,7 @@ fn at_least(value: Option<f64>, bound: Option<f64>) -> Option<bool> {
 }
 
 /// What an error says before it goes into details, which follow on further lines.
-pub(super) fn reason(error: &anyhow::Error) -> String {
+fn reason(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     text.lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
 }
@@ -189,8 +193,8 @@ fn table(rows: &[Row], args: &BenchArgs) -> Result<String> {
     Ok(format!("{}\n\n{HEAD}\n{}", conditions(args)?, lines.join("\n")))
 }
 
-const HEAD: &str = "| | no jail | squid | httpjail | of no jail | of squid | wanted |\n\
-    |---|---|---|---|---|---|---|";
+const HEAD: &str = "| | no jail | squid | mitmproxy | httpjail | of no jail | of squid | of mitmproxy | wanted |\n\
+    |---|---|---|---|---|---|---|---|---|";
 
 fn conditions(args: &BenchArgs) -> Result<String> {
     Ok(format!(
@@ -236,7 +240,7 @@ mod tests {
         Wanted::OfBoth { squid, no_jail }
     }
 
-    fn row(wanted: Wanted, values: [f64; 3]) -> Row {
+    fn row(wanted: Wanted, values: [f64; 4]) -> Row {
         let mut row = Row::new("load", "requests/s", wanted);
         for (contestant, value) in Contestant::ALL.into_iter().zip(values) {
             row.add(contestant, value);
@@ -247,12 +251,12 @@ mod tests {
     #[test]
     fn a_row_tells_medians_ratios_and_whether_it_reached_what_was_wanted() {
         assert_eq!(
-            row(both(2.0, 0.4), [90_000.0, 15_000.0, 45_000.0]).markdown(),
-            "| load, requests/s | 90.0k | 15.0k | **45.0k** | 0.50 | 3.00 | ≥ 2 × squid, 0.4 × no jail: yes |"
+            row(both(2.0, 0.4), [90_000.0, 15_000.0, 900.0, 45_000.0]).markdown(),
+            "| load, requests/s | 90.0k | 15.0k | 900 | **45.0k** | 0.50 | 3.00 | 50.0 | ≥ 2 × squid, 0.4 × no jail: yes |"
         );
         assert_eq!(
-            row(Wanted::OfNoJail(0.7), [4000.0, 300.0, 2000.0]).markdown(),
-            "| load, requests/s | 4000 | 300 | **2000** | 0.50 | 6.67 | ≥ 0.7 × no jail: **no** |"
+            row(Wanted::OfNoJail(0.7), [4000.0, 300.0, 100.0, 2000.0]).markdown(),
+            "| load, requests/s | 4000 | 300 | 100 | **2000** | 0.50 | 6.67 | 20.0 | ≥ 0.7 × no jail: **no** |"
         );
     }
 
@@ -260,17 +264,23 @@ mod tests {
     fn what_was_not_measured_stays_open() {
         let mut row = Row::new("load", "ms", Wanted::UpToNoJail(2.0));
         row.add(Contestant::NoJail, 1.0);
-        assert_eq!(row.markdown(), "| load, ms | 1.00 | – | **–** | – | – | ≤ 2 × no jail |");
+        assert_eq!(
+            row.markdown(),
+            "| load, ms | 1.00 | – | – | **–** | – | – | – | ≤ 2 × no jail |"
+        );
     }
 
     #[test]
     fn a_rival_that_fails_has_no_figure_but_a_note() {
-        let mut row = row(Wanted::Open, [4.0, 3.0, 2.0]);
+        let mut row = row(Wanted::Open, [4.0, 3.0, 1.0, 2.0]);
         let fail = || -> Result<()> { bail!("failed 2 times:\nRunning 1s test\n") };
         assert!(row.attempt(Contestant::Squid, fail).unwrap().is_none());
         assert!(row.attempt(Contestant::Squid, || Ok(3.0)).unwrap().is_none());
 
-        assert_eq!(row.markdown(), "| load, requests/s | 4.00 | – | **2.00** | 0.50 | – |  |");
+        assert_eq!(
+            row.markdown(),
+            "| load, requests/s | 4.00 | – | 1.00 | **2.00** | 0.50 | – | 2.00 |  |"
+        );
         assert_eq!(row.notes, ["squid, load: failed 2 times"]);
         let mut cpu = Row::new("cpu", "s", Wanted::Open);
         cpu.add(Contestant::Squid, 1.0);
