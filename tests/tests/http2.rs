@@ -65,6 +65,19 @@ fn curl_to_an_origin_of_http1() {
     assert_works(curl, Version::HTTP_11);
 }
 
+/// An origin may be asked only once a request to it was allowed; from then on, what it speaks is what
+/// its clients are offered.
+#[test]
+fn an_origin_of_http1_is_known_from_its_first_answer_on() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let curl = "for n in 1 2 3; do
+        curl -sSf --http2 -o /dev/null -w '%{http_version} ' https://a.test:8443/$n; done";
+    assert_eq!(lab.outside().sh(curl).exits(0).stdout, "1.1 1.1 1.1 ");
+    assert_eq!(lab.jail().as_user().js(RULE).sh(curl).exits(0).stdout, "2 1.1 1.1 ");
+    lab.assert_clean();
+}
+
 #[test]
 fn long_bodies_both_ways() {
     let lab = Lab::new();

@@ -45,7 +45,7 @@ enum Command {
     /// The program for macOS.
     #[command(subcommand)]
     Macos(MacosCommand),
-    /// Measure start-up, requests per second, throughput and memory against squid and no jail.
+    /// Measure start-up, requests per second, throughput and memory against squid, mitmproxy and no jail.
     Bench(BenchArgs),
     /// The part of `bench` that runs inside the namespaces made for it.
     #[command(hide = true)]

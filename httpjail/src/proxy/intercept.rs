@@ -17,8 +17,9 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    policy::{Authority, AuthorityError, Host},
+    policy::{Authority, AuthorityError, Host, Scheme},
     tls,
+    upstream::{Origin, Speaks},
 };
 
 /// A handshake that failed, and for whom it was.
@@ -80,7 +81,12 @@ async fn handshake<S: Stream>(
         None => {}
     }
     worker.client.expect_tls();
-    let config = worker.leaves.borrow_mut().server_config(target.host())?;
+    let origin = Origin { scheme: Scheme::Https, authority: target.clone() };
+    let preference = match worker.client.known_to_speak(&origin) {
+        Some(Speaks::Http1) => tls::Preference::Http1,
+        Some(Speaks::Http2) | None => tls::Preference::Http2,
+    };
+    let config = worker.leaves.borrow_mut().server_config(target.host(), preference)?;
     let mut accepting = pin!(start.into_stream(config));
     // The answer to the hello goes out; while the client works on it, there is time for the engine,
     // which a request on this connection will need.

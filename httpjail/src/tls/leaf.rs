@@ -16,6 +16,7 @@ use rustls::{
 use super::{Authority, AuthorityError};
 use crate::policy::Host;
 
+const HTTP2_FIRST: [&[u8]; 2] = [b"h2", b"http/1.1"];
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
 /// Far below the leaf's own validity, so that none expires in a client's hands.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,8 +28,20 @@ pub struct Leaves {
 }
 
 struct Minted {
-    config: Arc<ServerConfig>,
+    http2_first: Arc<ServerConfig>,
+    /// Made when it is first asked for.
+    http1_first: Option<Arc<ServerConfig>>,
     at: Instant,
+}
+
+/// Which version of HTTP is chosen where the client speaks both. One that speaks a single one gets
+/// it either way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Preference {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 impl Leaves {
@@ -37,20 +50,25 @@ impl Leaves {
         Self { authority, cache: LruCache::new(CAPACITY) }
     }
 
-    /// The settings with which to accept a TLS connection to `host`.
+    /// The settings with which to accept a TLS connection to `host`, with this `preference`.
     ///
     /// # Errors
     ///
     /// When no certificate can be made for `host`.
-    pub fn server_config(&mut self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
+    pub fn server_config(
+        &mut self,
+        host: &Host,
+        preference: Preference,
+    ) -> Result<Arc<ServerConfig>, AuthorityError> {
         let now = Instant::now();
-        if let Some(minted) = self.cache.get(host)
+        if let Some(minted) = self.cache.get_mut(host)
             && now.duration_since(minted.at) < FRESH
         {
-            return Ok(Arc::clone(&minted.config));
+            return Ok(minted.config(preference));
         }
-        let config = self.mint(host)?;
-        self.cache.put(host.clone(), Minted { config: Arc::clone(&config), at: now });
+        let mut minted = Minted { http2_first: self.mint(host)?, http1_first: None, at: now };
+        let config = minted.config(preference);
+        self.cache.put(host.clone(), minted);
         Ok(config)
     }
 
@@ -62,7 +80,7 @@ impl Leaves {
             .with_cert_resolver(Arc::new(leaf));
         // Clients ask for the dearest suite first; without AES in hardware they know better.
         config.ignore_client_order = aes_in_hardware();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = HTTP2_FIRST.map(<[u8]>::to_vec).into();
         // Stateless tickets resume on every thread. rustls resumes with the server name alone that the
         // session was begun with. Nothing rests on that: a request is judged by the name of the
         // handshake that it came by, and a session gives its client no right to any.
@@ -70,6 +88,20 @@ impl Leaves {
         config.ticketer = Arc::clone(self.authority.ticketer());
         config.send_tls13_tickets = 1;
         Ok(Arc::new(config))
+    }
+}
+
+impl Minted {
+    fn config(&mut self, preference: Preference) -> Arc<ServerConfig> {
+        let config = match preference {
+            Preference::Http2 => &self.http2_first,
+            Preference::Http1 => self.http1_first.get_or_insert_with(|| {
+                let mut config = ServerConfig::clone(&self.http2_first);
+                config.alpn_protocols.reverse();
+                Arc::new(config)
+            }),
+        };
+        Arc::clone(config)
     }
 }
 
@@ -108,9 +140,21 @@ mod tests {
     #[test]
     fn a_host_keeps_its_leaf() {
         let mut leaves = Leaves::new(Arc::new(Authority::new().unwrap()));
-        let first = leaves.server_config(&host("a.test")).unwrap();
-        assert!(Arc::ptr_eq(&first, &leaves.server_config(&host("A.test.")).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &leaves.server_config(&host("b.test")).unwrap()));
+        let mut config = |text| leaves.server_config(&host(text), Preference::Http2).unwrap();
+        let first = config("a.test");
+        assert!(Arc::ptr_eq(&first, &config("A.test.")));
+        assert!(!Arc::ptr_eq(&first, &config("b.test")));
+    }
+
+    #[test]
+    fn settings_of_both_preferences_share_leaf_and_tickets() {
+        let mut leaves = Leaves::new(Arc::new(Authority::new().unwrap()));
+        let http1 = leaves.server_config(&host("a.test"), Preference::Http1).unwrap();
+        let http2 = leaves.server_config(&host("a.test"), Preference::Http2).unwrap();
+        assert_eq!(http1.alpn_protocols, [&b"http/1.1"[..], b"h2"]);
+        assert_eq!(http2.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
+        assert!(Arc::ptr_eq(&http1.cert_resolver, &http2.cert_resolver));
+        assert!(Arc::ptr_eq(&http1.ticketer, &http2.ticketer));
     }
 
     #[test]

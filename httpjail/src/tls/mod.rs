@@ -12,4 +12,4 @@ pub use authority::{Authority, AuthorityError};
 pub(crate) use child_trust::SYSTEM_BUNDLES;
 pub use child_trust::{ChildTrust, TrustError};
 pub use kept::{Kept, KeptError, folder as kept_folder};
-pub use leaf::Leaves;
+pub use leaf::{Leaves, Preference};

@@ -1,6 +1,10 @@
 //! Sends requests to origins, over idle connections where there are any.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -76,6 +80,12 @@ impl Client {
             let route = Arc::clone(&self.route);
             spawn_local(async move { route.read_roots().await });
         }
+    }
+
+    /// What `origin` is known to speak alone, from what it has said of late to whoever was allowed to
+    /// ask it: nobody is dialled for this.
+    pub(crate) fn known_to_speak(&self, origin: &Origin) -> Option<Speaks> {
+        self.route.versions.declines(origin, Instant::now()).then_some(Speaks::Http1)
     }
 
     /// Sends `request` to `origin` and waits for the head of the answer. It is written as for
@@ -263,6 +273,7 @@ impl Client {
             }
             Connection::Tls(stream) => {
                 sharing.has_declined();
+                self.route.versions.has_declined(origin, Instant::now());
                 return Ok(Reached::Http1(Http1Connection::new(Transport::Tls(stream))));
             }
         };

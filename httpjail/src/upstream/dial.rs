@@ -9,7 +9,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     Options, Origin, Proxies, Timeouts, Trust, TrustError, UpstreamError, identities::Identities,
-    resolve::Resolver, trust::Offer,
+    resolve::Resolver, trust::Offer, versions::Versions,
 };
 use crate::{
     policy::{Host, Scheme},
@@ -41,6 +41,7 @@ pub(crate) struct Route {
     identities: Identities,
     pub(super) proxies: Proxies,
     pub(super) timeouts: Timeouts,
+    pub(super) versions: Versions,
 }
 
 impl Route {
@@ -50,7 +51,8 @@ impl Route {
         let identities = Identities::new(&options.identities);
         let resolver = Resolver::new(options, own);
         let proxies = options.proxies.clone();
-        Ok(Self { resolver, trust, identities, proxies, timeouts: options.timeouts })
+        let (timeouts, versions) = (options.timeouts, Versions::new());
+        Ok(Self { resolver, trust, identities, proxies, timeouts, versions })
     }
 
     /// Connects to `origin`, or to the proxy that takes requests to it one by one. By TLS it's

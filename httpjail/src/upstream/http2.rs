@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{OnInterim, Origin};
+use super::{OnInterim, Origin, versions};
 use crate::{
     policy::Scheme,
     streams::{Arriving, BodyError, Pump, Received},
@@ -45,8 +45,6 @@ const MAX_HEADER_LIST: u32 = 256 * 1024;
 const IDLE: Duration = Duration::from_secs(60);
 /// How long the origin's settings may take where they must be known.
 const SETTINGS: Duration = Duration::from_secs(5);
-/// How long an origin that declined HTTP/2 isn't asked again.
-const DECLINED: Duration = Duration::from_secs(10 * 60);
 
 /// What one worker knows of its origins' HTTP/2.
 #[derive(Default)]
@@ -143,7 +141,7 @@ impl Sharing {
 
     /// Whether the origin has said that it speaks HTTP/1 alone.
     pub(super) fn declines(&self) -> bool {
-        matches!(self.speaks.get(), Speaks::Http1(since) if since.elapsed() < DECLINED)
+        matches!(self.speaks.get(), Speaks::Http1(since) if since.elapsed() < versions::FRESH)
     }
 
     pub(super) fn has_declined(&self) {

@@ -18,6 +18,7 @@ mod ranges;
 mod resolve;
 mod switch;
 mod trust;
+mod versions;
 mod via;
 
 #[cfg(test)]

@@ -159,13 +159,28 @@ fn loopback_up(ip: &mut Command) -> Result<()> {
     tools::run(ip.args(["link", "set", "lo", "up"]))
 }
 
-/// Loads with a new connection per request would run out of local ports, whoever is measured.
 fn tune(sysctl: &mut Command) -> Result<()> {
-    tools::run(sysctl.args(["-q", "-w", "net.ipv4.tcp_tw_reuse=1"]).args([
-        "net.ipv4.ip_local_port_range=2048 65000",
-        "net.core.somaxconn=4096",
-        "net.ipv4.tcp_max_syn_backlog=4096",
-    ]))
+    sysctl.args(["-q", "-w", "net.core.somaxconn=4096", "net.ipv4.tcp_max_syn_backlog=4096"]);
+    set_ports(sysctl, Ports::OfTheArena)
+}
+
+/// Which local ports connections get.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ports {
+    /// Nearly all, and again as soon as possible: loads with a new connection per request would run
+    /// out of them, whoever is measured.
+    OfTheArena,
+    /// Those that a system's connections get, unless it was tuned.
+    OfASystem,
+}
+
+/// Sets which local ports connections get where `sysctl` runs.
+pub(super) fn set_ports(sysctl: &mut Command, ports: Ports) -> Result<()> {
+    let settings = match ports {
+        Ports::OfTheArena => ["net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=2048 65000"],
+        Ports::OfASystem => ["net.ipv4.tcp_tw_reuse=2", "net.ipv4.ip_local_port_range=32768 60999"],
+    };
+    tools::run(sysctl.args(["-q", "-w"]).args(settings))
 }
 
 /// The path of the names file in the arena's folder.

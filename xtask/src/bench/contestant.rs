@@ -24,21 +24,29 @@ pub(super) enum Contestant {
     NoJail,
     /// squid intercepts the client's traffic.
     Squid,
+    /// mitmproxy intercepts the client's traffic.
+    Mitmproxy,
     /// The client runs in a jail.
     Httpjail,
 }
 
 impl Contestant {
     /// All of them, in the order of the table.
-    pub(super) const ALL: [Self; 3] = [Self::NoJail, Self::Squid, Self::Httpjail];
+    pub(super) const ALL: [Self; 4] = [Self::NoJail, Self::Squid, Self::Mitmproxy, Self::Httpjail];
 
     /// The name on the command line.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::NoJail => "nojail",
             Self::Squid => "squid",
+            Self::Mitmproxy => "mitmproxy",
             Self::Httpjail => "httpjail",
         }
+    }
+
+    /// Whether others measure it against httpjail: its failures are noted, and fail nothing.
+    pub(super) fn is_rival(self) -> bool {
+        matches!(self, Self::Squid | Self::Mitmproxy)
     }
 }
 
@@ -48,7 +56,7 @@ impl fmt::Display for Contestant {
     }
 }
 
-/// The rule that decides in the jail; squid's access list says the same.
+/// The rule that decides in the jail; the rivals' say the same.
 const RULE: &str = "['github.com','api.github.com'].some(h => r.host === h || r.host.endsWith('.' + h)) || r.host.endsWith('.bench.test')";
 
 /// The system's root certificates. Reading them is most of what a curl does.
@@ -59,7 +67,9 @@ pub(super) struct Field {
     folder: PathBuf,
     httpjail: PathBuf,
     origin: Origin,
-    rival: Option<Rival>,
+    rivals: Vec<(Contestant, Rival)>,
+    contestants: Vec<Contestant>,
+    notes: Vec<String>,
 }
 
 /// What a client printed, and what the proxy between it and the origin used meanwhile.
@@ -71,20 +81,50 @@ pub(super) struct Outcome {
 }
 
 impl Field {
-    /// Starts the servers that `contestants` need.
+    /// Starts the servers that `contestants` need. A rival that doesn't start takes no part.
+    ///
+    /// # Errors
+    /// When the origin doesn't start, or doesn't answer without a rival.
     pub(super) fn prepare(httpjail: &Path, contestants: &[Contestant]) -> Result<Self> {
         let folder = arena::prepare()?;
         let origin = Origin::start(&folder)?;
         origin.namespace.lay_cable(0, || Command::new("ip"))?;
-        let rival = contestants
-            .contains(&Contestant::Squid)
-            .then(|| Rival::start(&folder, &origin))
-            .transpose()?;
-        let field = Self { folder, httpjail: httpjail.to_path_buf(), origin, rival };
+        let mut field = Self {
+            folder,
+            httpjail: httpjail.to_path_buf(),
+            origin,
+            rivals: Vec::new(),
+            contestants: Vec::new(),
+            notes: Vec::new(),
+        };
         for contestant in contestants {
-            field.await_answer(*contestant)?;
+            match field.admit(*contestant) {
+                Ok(()) => field.contestants.push(*contestant),
+                Err(error) if contestant.is_rival() => {
+                    field.notes.push(format!("{contestant}, everything: {error}"));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(field)
+    }
+
+    fn admit(&mut self, contestant: Contestant) -> Result<()> {
+        if contestant.is_rival() {
+            let rival = Rival::start(contestant, &self.folder, &self.origin)?;
+            self.rivals.push((contestant, rival));
+        }
+        self.await_answer(contestant)
+    }
+
+    /// Who takes part.
+    pub(super) fn contestants(&self) -> &[Contestant] {
+        &self.contestants
+    }
+
+    /// Which rivals don't take part, and why.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The binary that is measured.
@@ -94,7 +134,7 @@ impl Field {
 
     /// The path of the large file.
     pub(super) fn large_file(&self) -> String {
-        self.scratch("origin/256m")
+        self.scratch("origin/1g")
     }
 
     /// The path of a file in the arena's folder.
@@ -120,7 +160,9 @@ impl Field {
     ) -> Result<Command> {
         let mut command = match contestant {
             Contestant::NoJail => self.with_names(Command::new("unshare")),
-            Contestant::Squid => self.with_names(self.rival()?.namespace.command("unshare")),
+            Contestant::Squid | Contestant::Mitmproxy => {
+                self.with_names(self.rival(contestant)?.namespace.command("unshare"))
+            }
             Contestant::Httpjail => self.jailed(options),
         };
         command.arg(program);
@@ -130,7 +172,7 @@ impl Field {
     /// A command as a user would start it, without what the lab adds: for measuring the start.
     pub(super) fn bare_client(&self, contestant: Contestant, program: &str) -> Command {
         match contestant {
-            Contestant::NoJail | Contestant::Squid => Command::new(program),
+            Contestant::NoJail | Contestant::Squid | Contestant::Mitmproxy => Command::new(program),
             Contestant::Httpjail => {
                 let mut command = self.jailed(&[]);
                 command.arg(program);
@@ -171,7 +213,7 @@ impl Field {
         let Some((stdout, status)) = output.trim_end().rsplit_once('\n') else {
             bail!("{} printed nothing", client.join(" "));
         };
-        ensure!(status == "0", "{} ended with {status}: {stdout}", client.join(" "));
+        ensure!(status == "0", "{stdout}\n{} ended with {status}", client.join(" "));
         let usage = usage.map(|now| now.since(before.unwrap_or_default()));
         Ok(Outcome { stdout: stdout.to_owned(), usage })
     }
@@ -181,7 +223,7 @@ impl Field {
     pub(super) fn trust(&self, contestant: Contestant) -> Result<Vec<String>> {
         let authority = match contestant {
             Contestant::NoJail => &self.origin.authority,
-            Contestant::Squid => &self.rival()?.authority,
+            Contestant::Squid | Contestant::Mitmproxy => &self.rival(contestant)?.authority,
             Contestant::Httpjail => return Ok(Vec::new()),
         };
         let bundle = self.folder.join(format!("{contestant}.pem"));
@@ -233,12 +275,15 @@ impl Field {
         match contestant {
             Contestant::NoJail => None,
             Contestant::Squid => Some(Who::Named(&["squid", "security_file_c"])),
+            Contestant::Mitmproxy => Some(Who::Named(&["mitmdump"])),
             Contestant::Httpjail => Some(Who::Running(self.httpjail.clone())),
         }
     }
 
-    fn rival(&self) -> Result<&Rival> {
-        self.rival.as_ref().context("squid doesn't take part")
+    fn rival(&self, contestant: Contestant) -> Result<&Rival> {
+        let found = self.rivals.iter().find(|(name, _)| *name == contestant);
+        let (_, rival) = found.with_context(|| format!("{contestant} doesn't take part"))?;
+        Ok(rival)
     }
 
     /// Servers take a moment to listen: curl asks again until somebody answers.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::contestant::{Contestant, Field};
+use super::contestant::{Contestant, Field, Outcome};
 use super::usage::Usage;
 
 /// One kind of load.
@@ -46,6 +46,30 @@ impl Load {
         field: &Field,
         seconds: u32,
     ) -> Result<Answered> {
+        let (report, outcome) = self.report(contestant, field, seconds)?;
+        ensure!(
+            report.failures == 0,
+            "{contestant} failed {} times:\n{}",
+            report.failures,
+            outcome.stdout
+        );
+        Ok(Answered {
+            per_second: report.per_second,
+            usage: outcome.usage,
+            answers: report.answers,
+        })
+    }
+
+    /// Puts the load on one contestant, and tells how many answers were good ones.
+    ///
+    /// # Errors
+    /// When wrk fails.
+    pub(super) fn report(
+        self,
+        contestant: Contestant,
+        field: &Field,
+        seconds: u32,
+    ) -> Result<(Report, Outcome)> {
         let threads = format!("-t{}", self.connections.min(2));
         let connections = format!("-c{}", self.connections);
         let duration = format!("-d{seconds}s");
@@ -56,26 +80,19 @@ impl Load {
         client.push(self.url);
         let outcome = field.measure(contestant, &client)?;
         let report = Report::parse(&outcome.stdout)
-            .with_context(|| format!("failed to read what wrk printed: {}", outcome.stdout))?;
-        ensure!(
-            report.failures == 0,
-            "{contestant} failed {} times: {}",
-            report.failures,
-            outcome.stdout
-        );
-        Ok(Answered {
-            per_second: report.per_second,
-            usage: outcome.usage,
-            answers: report.answers,
-        })
+            .with_context(|| format!("failed to read what wrk printed:\n{}", outcome.stdout))?;
+        Ok((report, outcome))
     }
 }
 
+/// What wrk tells.
 #[derive(PartialEq, Debug)]
-struct Report {
-    per_second: f64,
+pub(super) struct Report {
+    /// Answers per second, whichever they are.
+    pub(super) per_second: f64,
     answers: f64,
-    failures: u64,
+    /// How many requests had no answer, or not a good one.
+    pub(super) failures: u64,
 }
 
 impl Report {

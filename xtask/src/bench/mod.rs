@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: httpjail against squid and against no jail, in one run on one machine.
+//! `cargo xtask bench`: httpjail against squid, mitmproxy and no jail, in one run on one machine.
 //! `cargo xtask soak`: httpjail for an hour.
 
 mod arena;
@@ -15,6 +15,7 @@ mod soak;
 mod startup;
 mod streams;
 mod suite;
+mod sustained;
 mod transfer;
 mod usage;
 

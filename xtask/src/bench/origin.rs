@@ -20,12 +20,14 @@ pub(super) struct Origin {
     _nginx: Server,
 }
 
-/// The size of the file that is downloaded and uploaded.
-pub(super) const LARGE_BYTES: usize = 256 << 20;
+/// The size of the file that is downloaded and uploaded, `1g`.
+pub(super) const LARGE_BYTES: usize = 1 << 30;
+/// The size of the file that an hour's load downloads slowly, `256m`.
+const SLOW_BYTES: usize = 256 << 20;
 
 impl Origin {
-    /// Starts nginx on ports 80, 8080, 443 and, with HTTP/2, 8443, with two files, `1k` and `256m`, a place
-    /// to put more, and `upload`, which takes what it is sent.
+    /// Starts nginx on ports 80, 8080, 443 and, with HTTP/2, 8443, with the files `1k`, `256m` and `1g`, a
+    /// place to put more, and `upload`, which takes what it is sent.
     pub(super) fn start(folder: &Path) -> Result<Self> {
         let folder = folder.join("origin");
         fs::create_dir(&folder)?;
@@ -54,9 +56,11 @@ fn write_files(folder: &Path) -> Result<()> {
     fs::write(folder.join("1k"), [b'x'; 1024])?;
     let block: Vec<u8> =
         (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    let mut file = fs::File::create(folder.join("256m"))?;
-    for _ in 0..LARGE_BYTES / block.len() {
-        file.write_all(&block)?;
+    for (name, bytes) in [("256m", SLOW_BYTES), ("1g", LARGE_BYTES)] {
+        let mut file = fs::File::create(folder.join(name))?;
+        for _ in 0..bytes / block.len() {
+            file.write_all(&block)?;
+        }
     }
     Ok(())
 }

@@ -38,15 +38,57 @@ pub(super) struct Row {
     unit: &'static str,
     wanted: Wanted,
     values: [Vec<f64>; Contestant::ALL.len()],
+    gave_up: Vec<Contestant>,
+    notes: Vec<String>,
 }
 
 impl Row {
     pub(super) fn new(name: impl Into<String>, unit: &'static str, wanted: Wanted) -> Self {
-        Self { name: name.into(), unit, wanted, values: Default::default() }
+        Self {
+            name: name.into(),
+            unit,
+            wanted,
+            values: Default::default(),
+            gave_up: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, contestant: Contestant, value: f64) {
         self.values[contestant as usize].push(value);
+    }
+
+    /// Measures a contestant. A rival that fails is noted and left out of this row from then on,
+    /// which is no result.
+    ///
+    /// # Errors
+    /// When httpjail, or a client without a jail, fails.
+    pub(super) fn attempt<T>(
+        &mut self,
+        contestant: Contestant,
+        measure: impl FnOnce() -> Result<T>,
+    ) -> Result<Option<T>> {
+        if self.gave_up.contains(&contestant) {
+            return Ok(None);
+        }
+        match measure() {
+            Ok(measured) => Ok(Some(measured)),
+            Err(error) if contestant.is_rival() => {
+                self.values[contestant as usize].clear();
+                self.gave_up.push(contestant);
+                self.notes.push(format!("{contestant}, {}: {}", self.name, reason(&error)));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// This row without the figures of those who gave up on another.
+    pub(super) fn without_those_of(mut self, other: &Self) -> Self {
+        for contestant in &other.gave_up {
+            self.values[*contestant as usize].clear();
+        }
+        self
     }
 
     /// The row in one line, for those who wait.
@@ -54,7 +96,8 @@ impl Row {
         let medians = Contestant::ALL.iter().filter_map(|contestant| {
             Some(format!("{contestant} {}", brief(self.median(*contestant)?)))
         });
-        format!("{}: {} {}", self.name, medians.collect::<Vec<_>>().join(", "), self.unit)
+        let notes: String = self.notes.iter().map(|note| format!("; {note}")).collect();
+        format!("{}: {} {}{notes}", self.name, medians.collect::<Vec<_>>().join(", "), self.unit)
     }
 
     /// Whether this is the row of that name.
@@ -69,15 +112,18 @@ impl Row {
 
     fn markdown(&self) -> String {
         let cell = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), brief);
-        let [no_jail, squid, httpjail] = Contestant::ALL.map(|contestant| self.median(contestant));
+        let [no_jail, squid, mitmproxy, httpjail] =
+            Contestant::ALL.map(|contestant| self.median(contestant));
         let ratio = |other: Option<f64>| Some(httpjail? / other?);
         let cells = [
             format!("{}, {}", self.name, self.unit),
             cell(no_jail),
             cell(squid),
+            cell(mitmproxy),
             format!("**{}**", cell(httpjail)),
             cell(ratio(no_jail)),
             cell(ratio(squid)),
+            cell(ratio(mitmproxy)),
             self.verdict(no_jail, squid, httpjail),
         ];
         format!("| {} |", cells.join(" | "))
@@ -101,6 +147,7 @@ impl Row {
             Wanted::AboveNoJail(more) => {
                 (format!("< no jail + {more}"), at_least(no_jail.map(|n| n + more), httpjail))
             }
+            Wanted::AtMost(0.0) => ("none".to_owned(), at_least(Some(0.0), httpjail)),
             Wanted::AtMost(most) => (format!("< {most}"), at_least(Some(most), httpjail)),
         };
         match reached {
@@ -115,9 +162,18 @@ fn at_least(value: Option<f64>, bound: Option<f64>) -> Option<bool> {
     Some(value? >= bound?)
 }
 
-/// Prints the table, and writes it into the document if asked to.
-pub(super) fn publish(rows: &[Row], args: &BenchArgs) -> Result<()> {
-    let table = table(rows, args)?;
+/// What an error says before it goes into details, which follow on further lines.
+fn reason(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
+}
+
+/// Prints the table with `notes` under it, and writes it into the document if asked to.
+pub(super) fn publish(rows: &[Row], notes: &[String], args: &BenchArgs) -> Result<()> {
+    let notes = notes.iter().chain(rows.iter().flat_map(|row| &row.notes));
+    let notes: String = notes.map(|note| format!("\n- {note}")).collect();
+    let head = if notes.is_empty() { "" } else { "\n\nRivals that didn't do it:\n" };
+    let table = format!("{}{head}{notes}", table(rows, args)?);
     println!("{table}");
     if args.write { write("figures", &table) } else { Ok(()) }
 }
@@ -137,8 +193,8 @@ fn table(rows: &[Row], args: &BenchArgs) -> Result<String> {
     Ok(format!("{}\n\n{HEAD}\n{}", conditions(args)?, lines.join("\n")))
 }
 
-const HEAD: &str = "| | no jail | squid | httpjail | of no jail | of squid | wanted |\n\
-    |---|---|---|---|---|---|---|";
+const HEAD: &str = "| | no jail | squid | mitmproxy | httpjail | of no jail | of squid | of mitmproxy | wanted |\n\
+    |---|---|---|---|---|---|---|---|---|";
 
 fn conditions(args: &BenchArgs) -> Result<String> {
     Ok(format!(
@@ -176,13 +232,15 @@ fn replace(document: &str, place: &str, text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
+
     use super::*;
 
     fn both(squid: f64, no_jail: f64) -> Wanted {
         Wanted::OfBoth { squid, no_jail }
     }
 
-    fn row(wanted: Wanted, values: [f64; 3]) -> Row {
+    fn row(wanted: Wanted, values: [f64; 4]) -> Row {
         let mut row = Row::new("load", "requests/s", wanted);
         for (contestant, value) in Contestant::ALL.into_iter().zip(values) {
             row.add(contestant, value);
@@ -193,12 +251,12 @@ mod tests {
     #[test]
     fn a_row_tells_medians_ratios_and_whether_it_reached_what_was_wanted() {
         assert_eq!(
-            row(both(2.0, 0.4), [90_000.0, 15_000.0, 45_000.0]).markdown(),
-            "| load, requests/s | 90.0k | 15.0k | **45.0k** | 0.50 | 3.00 | ≥ 2 × squid, 0.4 × no jail: yes |"
+            row(both(2.0, 0.4), [90_000.0, 15_000.0, 900.0, 45_000.0]).markdown(),
+            "| load, requests/s | 90.0k | 15.0k | 900 | **45.0k** | 0.50 | 3.00 | 50.0 | ≥ 2 × squid, 0.4 × no jail: yes |"
         );
         assert_eq!(
-            row(Wanted::OfNoJail(0.7), [4000.0, 300.0, 2000.0]).markdown(),
-            "| load, requests/s | 4000 | 300 | **2000** | 0.50 | 6.67 | ≥ 0.7 × no jail: **no** |"
+            row(Wanted::OfNoJail(0.7), [4000.0, 300.0, 100.0, 2000.0]).markdown(),
+            "| load, requests/s | 4000 | 300 | 100 | **2000** | 0.50 | 6.67 | 20.0 | ≥ 0.7 × no jail: **no** |"
         );
     }
 
@@ -206,7 +264,35 @@ mod tests {
     fn what_was_not_measured_stays_open() {
         let mut row = Row::new("load", "ms", Wanted::UpToNoJail(2.0));
         row.add(Contestant::NoJail, 1.0);
-        assert_eq!(row.markdown(), "| load, ms | 1.00 | – | **–** | – | – | ≤ 2 × no jail |");
+        assert_eq!(
+            row.markdown(),
+            "| load, ms | 1.00 | – | – | **–** | – | – | – | ≤ 2 × no jail |"
+        );
+    }
+
+    #[test]
+    fn a_rival_that_fails_has_no_figure_but_a_note() {
+        let mut row = row(Wanted::Open, [4.0, 3.0, 1.0, 2.0]);
+        let fail = || -> Result<()> { bail!("failed 2 times:\nRunning 1s test\n") };
+        assert!(row.attempt(Contestant::Squid, fail).unwrap().is_none());
+        assert!(row.attempt(Contestant::Squid, || Ok(3.0)).unwrap().is_none());
+
+        assert_eq!(
+            row.markdown(),
+            "| load, requests/s | 4.00 | – | 1.00 | **2.00** | 0.50 | – | 2.00 |  |"
+        );
+        assert_eq!(row.notes, ["squid, load: failed 2 times"]);
+        let mut cpu = Row::new("cpu", "s", Wanted::Open);
+        cpu.add(Contestant::Squid, 1.0);
+        assert_eq!(cpu.without_those_of(&row).median(Contestant::Squid), None);
+    }
+
+    #[test]
+    fn a_failure_of_anybody_else_is_an_error() {
+        for contestant in [Contestant::NoJail, Contestant::Httpjail] {
+            let mut row = Row::new("load", "ms", Wanted::Open);
+            assert!(row.attempt(contestant, || -> Result<()> { bail!("failed") }).is_err());
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::load::{Answered, Load, Reuse};
 use super::report::{self, Row, Wanted};
 use super::startup;
 use super::streams::{self, Streams};
+use super::sustained;
 use super::transfer::{OPAQUE, Way, cpu_seconds_per_gib};
 use crate::setup::{self, Purpose};
 
@@ -46,11 +47,12 @@ pub(crate) fn inside(args: &BenchArgs) -> Result<()> {
         suite.streams(name, streams)?;
     }
     suite.latency()?;
+    suite.sustained()?;
     for (name, way, scheme, wanted) in TRANSFERS {
         suite.transfer(name, way, scheme, wanted)?;
     }
     suite.crowd()?;
-    report::publish(&suite.rows, args)
+    report::publish(&suite.rows, suite.field.notes(), args)
 }
 
 const LOADS: [NamedLoad; 11] = {
@@ -58,20 +60,24 @@ const LOADS: [NamedLoad; 11] = {
     const HTTP: &str = "http://x.bench.test/1k";
     const HTTPS_WANTED: Wanted = Wanted::OfBoth { squid: 3.0, no_jail: 0.45 };
     const HTTP_WANTED: Wanted = Wanted::OfBoth { squid: 3.5, no_jail: 0.42 };
+    // With more than 64 connections, squid leaves some without an answer for seconds.
+    const NOBODY: Rivals = &[];
+    const SQUID: Rivals = &[Contestant::Squid];
+    const BOTH: Rivals = &[Contestant::Squid, Contestant::Mitmproxy];
     use Reuse::{Close, KeepAlive};
     use Wanted::{OfNoJail, Open};
     [
-        NamedLoad::new("HTTPS keep-alive, 1 connection", HTTPS, 1, KeepAlive, Open),
-        NamedLoad::new("HTTPS keep-alive, 16 connections", HTTPS, 16, KeepAlive, HTTPS_WANTED),
-        NamedLoad::new("HTTPS keep-alive, 64 connections", HTTPS, 64, KeepAlive, HTTPS_WANTED),
-        NamedLoad::new("HTTP keep-alive, 1 connection", HTTP, 1, KeepAlive, Open),
-        NamedLoad::new("HTTP keep-alive, 16 connections", HTTP, 16, KeepAlive, HTTP_WANTED),
-        NamedLoad::new("HTTP keep-alive, 64 connections", HTTP, 64, KeepAlive, HTTP_WANTED),
-        NamedLoad::new("HTTP keep-alive, 10 connections", HTTP, 10, KeepAlive, Open),
-        NamedLoad::new("HTTP keep-alive, 100 connections", HTTP, 100, KeepAlive, Open),
-        NamedLoad::new("HTTP keep-alive, 1000 connections", HTTP, 1000, KeepAlive, Open),
-        NamedLoad::new("HTTPS, new connection each, 16 at a time", HTTPS, 16, Close, OfNoJail(1.0)),
-        NamedLoad::new("HTTP, new connection each, 16 at a time", HTTP, 16, Close, Open),
+        load("HTTPS keep-alive, 1 connection", HTTPS, 1, KeepAlive, SQUID, Open),
+        load("HTTPS keep-alive, 16 connections", HTTPS, 16, KeepAlive, BOTH, HTTPS_WANTED),
+        load("HTTPS keep-alive, 64 connections", HTTPS, 64, KeepAlive, BOTH, HTTPS_WANTED),
+        load("HTTP keep-alive, 1 connection", HTTP, 1, KeepAlive, SQUID, Open),
+        load("HTTP keep-alive, 16 connections", HTTP, 16, KeepAlive, BOTH, HTTP_WANTED),
+        load("HTTP keep-alive, 64 connections", HTTP, 64, KeepAlive, BOTH, HTTP_WANTED),
+        load("HTTP keep-alive, 10 connections", HTTP, 10, KeepAlive, SQUID, Open),
+        load("HTTP keep-alive, 100 connections", HTTP, 100, KeepAlive, NOBODY, Open),
+        load("HTTP keep-alive, 1000 connections", HTTP, 1000, KeepAlive, NOBODY, Open),
+        load("HTTPS, new connection each, 16 at a time", HTTPS, 16, Close, BOTH, OfNoJail(1.0)),
+        load("HTTP, new connection each, 16 at a time", HTTP, 16, Close, BOTH, Open),
     ]
 };
 
@@ -82,36 +88,32 @@ const STREAMS: [(&str, Streams); 2] = [
 
 const DOWNLOAD_WANTED: Wanted = Wanted::OfBoth { squid: 1.5, no_jail: 0.52 };
 const TRANSFERS: [(&str, Way, &str, Wanted); 5] = [
-    ("256 MiB HTTPS download", Way::Download, "https", DOWNLOAD_WANTED),
-    ("256 MiB HTTPS upload", Way::Upload, "https", Wanted::OfNoJail(0.52)),
-    ("256 MiB HTTP download", Way::Download, "http", Wanted::OfNoJail(0.6)),
-    ("256 MiB HTTP upload", Way::Upload, "http", Wanted::Open),
-    ("256 MiB opaque TCP download", Way::Download, OPAQUE, Wanted::OfNoJail(0.6)),
+    ("1 GiB HTTPS download", Way::Download, "https", DOWNLOAD_WANTED),
+    ("1 GiB HTTPS upload", Way::Upload, "https", Wanted::OfNoJail(0.52)),
+    ("1 GiB HTTP download", Way::Download, "http", Wanted::OfNoJail(0.6)),
+    ("1 GiB HTTP upload", Way::Upload, "http", Wanted::Open),
+    ("1 GiB opaque TCP download", Way::Download, OPAQUE, Wanted::OfNoJail(0.6)),
 ];
+
+/// The rivals that take part in a measurement.
+type Rivals = &'static [Contestant];
 
 struct NamedLoad {
     name: &'static str,
     load: Load,
+    rivals: Rivals,
     wanted: Wanted,
 }
 
-impl NamedLoad {
-    const fn new(
-        name: &'static str,
-        url: &'static str,
-        connections: u32,
-        reuse: Reuse,
-        wanted: Wanted,
-    ) -> Self {
-        Self { name, load: Load { url, connections, reuse }, wanted }
-    }
-}
-
-/// Whether squid takes part in a measurement.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rivals {
-    With,
-    Without,
+const fn load(
+    name: &'static str,
+    url: &'static str,
+    connections: u32,
+    reuse: Reuse,
+    rivals: Rivals,
+    wanted: Wanted,
+) -> NamedLoad {
+    NamedLoad { name, load: Load { url, connections, reuse }, rivals, wanted }
 }
 
 struct Suite<'a> {
@@ -135,8 +137,8 @@ impl Suite<'_> {
             }
             let mut row = Row::new(name, "ms", wanted);
             for round in 0..self.args.starts {
-                // squid has no part in a start: it runs already.
-                for contestant in self.turn(round, Rivals::Without) {
+                // A rival has no part in a start: it runs already.
+                for contestant in self.turn(round, &[]) {
                     row.add(contestant, start(contestant, &self.field)?);
                 }
             }
@@ -145,9 +147,7 @@ impl Suite<'_> {
         Ok(())
     }
 
-    fn load(&mut self, NamedLoad { name, load, wanted }: NamedLoad) -> Result<()> {
-        // With more connections, squid leaves some without an answer for seconds.
-        let rivals = if load.connections > 64 { Rivals::Without } else { Rivals::With };
+    fn load(&mut self, NamedLoad { name, load, rivals, wanted }: NamedLoad) -> Result<()> {
         self.rate(name, wanted, rivals, |contestant, field, seconds| {
             load.put_on(contestant, field, seconds)
         })
@@ -156,9 +156,29 @@ impl Suite<'_> {
     fn streams(&mut self, name: &str, streams: Streams) -> Result<()> {
         // squid speaks no HTTP/2 to its clients.
         let wanted = Wanted::OfNoJail(0.35);
-        self.rate(name, wanted, Rivals::Without, |contestant, field, seconds| {
+        self.rate(name, wanted, &[Contestant::Mitmproxy], |contestant, field, seconds| {
             streams.put_on(contestant, field, seconds)
         })
+    }
+
+    /// A minute of new connections with the ports that a system has, unlike the other loads.
+    fn sustained(&mut self) -> Result<()> {
+        for (name, url) in [
+            ("HTTPS, new connection each, for 60 s", "https://x.bench.test/1k"),
+            ("HTTP, new connection each, for 60 s", "http://x.bench.test/1k"),
+        ] {
+            let is_asked_for = self.args.write || self.args.only.is_some();
+            if !is_asked_for || !self.is_wanted(name) || !self.args.has(Contestant::Httpjail) {
+                continue;
+            }
+            let answered = sustained::minute(&self.field, url)?;
+            let mut row = Row::new(name, "requests/s", Wanted::Open);
+            row.add(Contestant::Httpjail, answered.per_second);
+            let mut errors = Row::new("⤷ errors", "requests", Wanted::AtMost(0.0));
+            errors.add(Contestant::Httpjail, answered.failures);
+            self.finish_with(row, [errors]);
+        }
+        Ok(())
     }
 
     /// Requests per second, and what each takes of the proxy's CPU time.
@@ -176,15 +196,18 @@ impl Suite<'_> {
         let mut cpu = Row::new("⤷ proxy CPU per request", "µs", Wanted::Open);
         for round in 0..self.args.rounds {
             for contestant in self.turn(round, rivals) {
-                let answered = put_on(contestant, &self.field, self.args.seconds)?;
+                let Some(answered) =
+                    row.attempt(contestant, || put_on(contestant, &self.field, self.args.seconds))?
+                else {
+                    continue;
+                };
                 row.add(contestant, answered.per_second);
                 if let Some(usage) = answered.usage {
                     cpu.add(contestant, usage.cpu_seconds * 1e6 / answered.answers);
                 }
             }
         }
-        self.finish(row);
-        self.finish(cpu);
+        self.finish_with(row, [cpu]);
         Ok(())
     }
 
@@ -200,7 +223,7 @@ impl Suite<'_> {
         }
         let mut row = Row::new(NAME, "ms", Wanted::AboveNoJail(3.0));
         for round in 0..self.args.rounds {
-            for contestant in self.turn(round, Rivals::Without) {
+            for contestant in self.turn(round, &[]) {
                 let seconds = self.args.seconds;
                 row.add(contestant, streams::p99(contestant, &self.field, top / 2.0, seconds)?);
             }
@@ -217,10 +240,19 @@ impl Suite<'_> {
         let mut cpu = Row::new("⤷ proxy CPU", "s/GiB", Wanted::AtMost(0.9));
         let mut peak = Row::new("⤷ proxy peak memory", "MB", Wanted::AtMost(25.0));
         for round in 0..self.args.rounds {
-            // squid intercepts the ports of HTTP alone.
-            let rivals = if scheme == OPAQUE { Rivals::Without } else { Rivals::With };
+            // squid intercepts the ports of HTTP alone; once takes mitmproxy long enough.
+            let rivals: Rivals = match (scheme, round) {
+                (OPAQUE, 0) => &[Contestant::Mitmproxy],
+                (OPAQUE, _) => &[],
+                (_, 0) => &[Contestant::Squid, Contestant::Mitmproxy],
+                _ => &[Contestant::Squid],
+            };
             for contestant in self.turn(round, rivals) {
-                let transferred = way.take(contestant, &self.field, scheme)?;
+                let Some(transferred) =
+                    row.attempt(contestant, || way.take(contestant, &self.field, scheme))?
+                else {
+                    continue;
+                };
                 row.add(contestant, transferred.megabytes_per_second);
                 if let Some(usage) = transferred.usage {
                     cpu.add(contestant, cpu_seconds_per_gib(usage));
@@ -228,9 +260,7 @@ impl Suite<'_> {
                 }
             }
         }
-        for row in [row, cpu, peak] {
-            self.finish(row);
-        }
+        self.finish_with(row, [cpu, peak]);
         Ok(())
     }
 
@@ -254,15 +284,23 @@ impl Suite<'_> {
 
     /// Who is measured in which order: every round begins with another one.
     fn turn(&self, round: u32, rivals: Rivals) -> Vec<Contestant> {
-        let mut order = self.args.contestants.clone();
+        let mut order = self.field.contestants().to_vec();
         let first = round as usize % order.len().max(1);
         order.rotate_left(first);
-        order.retain(|contestant| rivals == Rivals::With || *contestant != Contestant::Squid);
+        order.retain(|contestant| !contestant.is_rival() || rivals.contains(contestant));
         order
     }
 
     fn is_wanted(&self, name: &str) -> bool {
         self.args.only.as_ref().is_none_or(|word| name.contains(word.as_str()))
+    }
+
+    /// Adds a row and those that tell more of the same measurements.
+    fn finish_with(&mut self, row: Row, more: impl IntoIterator<Item = Row>) {
+        let more: Vec<_> = more.into_iter().map(|more| more.without_those_of(&row)).collect();
+        for row in [row].into_iter().chain(more) {
+            self.finish(row);
+        }
     }
 
     fn finish(&mut self, row: Row) {

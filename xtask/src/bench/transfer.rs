@@ -43,14 +43,16 @@ impl Way {
         let scheme = if is_opaque { "http" } else { scheme };
         let file = field.large_file();
         let port = if is_opaque { ":8080" } else { "" };
-        let download = format!("{scheme}://x.bench.test{port}/256m");
-        let upload = format!("{scheme}://x.bench.test/upload/256m");
+        let download = format!("{scheme}://x.bench.test{port}/1g");
+        let upload = format!("{scheme}://x.bench.test/upload/1g");
         let mut client = vec![
             "curl",
             "--http1.1",
             "--silent",
             "--show-error",
             "--fail",
+            "--max-time",
+            "120",
             "--output",
             "/dev/null",
         ];
@@ -74,6 +76,6 @@ impl Way {
 
 /// CPU seconds that the proxy takes for a GiB.
 pub(super) fn cpu_seconds_per_gib(usage: Usage) -> f64 {
-    const PARTS_OF_A_GIB: f64 = ((1 << 30) / LARGE_BYTES) as f64;
-    usage.cpu_seconds * PARTS_OF_A_GIB
+    const { assert!(LARGE_BYTES == 1 << 30) };
+    usage.cpu_seconds
 }

@@ -53,6 +53,27 @@ pub(super) fn python(package: &str, version: &str) -> Result<()> {
     tools::run(pip.arg(python_folder()).arg(format!("{package}=={version}")))
 }
 
+/// Installs a program of the Python index with what it depends on, into an environment of its own.
+///
+/// # Errors
+/// When the environment can't be made, or pip can't fetch something.
+pub(super) fn python_program(name: &str, version: &str) -> Result<()> {
+    let environment = environment(name);
+    tools::run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&environment))?;
+    let mut pip = Command::new(environment.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check", "--prefer-binary"]);
+    tools::run(pip.arg(format!("{name}=={version}")))
+}
+
+/// Where the mitmproxy that needs no terminal is, once it is installed.
+pub(crate) fn mitmdump() -> PathBuf {
+    environment("mitmproxy").join("bin/mitmdump")
+}
+
+fn environment(name: &str) -> PathBuf {
+    tools::workspace().join("target").join(name)
+}
+
 /// Where the linker that knows macOS is, once it is installed.
 pub(crate) fn zig() -> PathBuf {
     python_folder().join("ziglang/zig")

@@ -4,6 +4,6 @@ mod install;
 mod needs;
 mod plan;
 
-pub(crate) use install::zig;
+pub(crate) use install::{mitmdump, zig};
 pub(crate) use needs::Purpose;
 pub(crate) use plan::ensure;

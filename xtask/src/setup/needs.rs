@@ -16,7 +16,7 @@ pub(crate) enum Purpose {
     Test,
     /// Building the programs in the kernel from source.
     Ebpf,
-    /// Measuring against a rival.
+    /// Measuring against rivals.
     Bench,
     /// Measuring for an hour.
     Soak,
@@ -48,6 +48,8 @@ pub(crate) enum Proof {
     File(&'static str),
     /// The zig that was installed below the target folder.
     Zig,
+    /// The mitmproxy that was installed below the target folder.
+    Mitmproxy,
     /// A module of the system's Python, which is the one that tests use.
     PythonModule(&'static str),
 }
@@ -63,6 +65,9 @@ pub(crate) enum Remedy {
     Component(&'static str),
     /// A package of the Python index, of this version, into a folder below the target folder.
     Python(&'static str, &'static str),
+    /// A program of the Python index, of this version, with all that it needs in an environment of
+    /// its own below the target folder.
+    PythonProgram(&'static str, &'static str),
 }
 
 /// A program that `cargo install` builds.
@@ -102,6 +107,7 @@ impl Need {
             Proof::Program(name) => tools::find(name).is_some(),
             Proof::File(path) => Path::new(path).exists(),
             Proof::Zig => super::install::zig().exists(),
+            Proof::Mitmproxy => super::install::mitmdump().exists(),
             Proof::Library(name) => {
                 tools::succeeds(Command::new("pkg-config").args(["--exists", name]))
             }
@@ -114,7 +120,10 @@ impl Need {
     /// The name of what brings it, for messages.
     pub(crate) fn name(&self) -> &'static str {
         match self.remedy {
-            Remedy::Debian(name) | Remedy::Component(name) | Remedy::Python(name, _) => name,
+            Remedy::Debian(name)
+            | Remedy::Component(name)
+            | Remedy::Python(name, _)
+            | Remedy::PythonProgram(name, _) => name,
             Remedy::Crate(program) => program.name,
         }
     }
@@ -205,7 +214,7 @@ const EBPF: &[Need] = &[
     },
 ];
 
-/// The origin, the rival, the load, and the lab around them.
+/// The origin, the rivals, the load, and the lab around them.
 const BENCH: &[Need] = &[
     program("ip", "iproute2"),
     program("nft", "nftables"),
@@ -215,6 +224,9 @@ const BENCH: &[Need] = &[
     program("wrk", "wrk"),
     program("h2load", "nghttp2-client"),
     debian(Proof::File("/usr/lib/squid/security_file_certgen"), "squid-openssl"),
+    debian(Proof::File("/usr/bin/python3"), "python3"),
+    debian(Proof::PythonModule("ensurepip"), "python3-venv"),
+    Need { proof: Proof::Mitmproxy, remedy: Remedy::PythonProgram("mitmproxy", "11.0.2") },
 ];
 
 /// A linker that knows macOS, what calls it, and what lints.

@@ -23,6 +23,7 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
             Remedy::Crate(program) => install::program(program)?,
             Remedy::Component(name) => install::component(name)?,
             Remedy::Python(package, version) => install::python(package, version)?,
+            Remedy::PythonProgram(name, version) => install::python_program(name, version)?,
             Remedy::Debian(_) => {}
         }
     }
@@ -47,7 +48,10 @@ fn packages(needs: &[Need]) -> Vec<&'static str> {
         .iter()
         .filter_map(|need| match need.remedy {
             Remedy::Debian(package) => Some(package),
-            Remedy::Crate(_) | Remedy::Component(_) | Remedy::Python(..) => None,
+            Remedy::Crate(_)
+            | Remedy::Component(_)
+            | Remedy::Python(..)
+            | Remedy::PythonProgram(..) => None,
         })
         .collect()
 }

@@ -1,5 +1,6 @@
 //! The proxy as a whole, between clients and origins on loopback.
 
+mod alpn;
 mod attempt;
 mod connect;
 mod direct;
