@@ -135,6 +135,23 @@ fn refuses_an_origin_with_a_strangers_certificate() {
     lab.assert_clean();
 }
 
+/// coder/httpjail has a variable for that.
+#[test]
+fn nothing_turns_verification_off() {
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    lab.set_name("liar.test", &[IpAddr::from(a.v4())]);
+    let variable = "HTTPJAIL_DANGER_DISABLE_CERT_VALIDATION";
+    let get = |place: httpjail_tests::Invocation<'_>| {
+        let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "https://liar.test/"];
+        place.env(variable, "1").run(curl).exits(0).stdout
+    };
+    assert_eq!(get(lab.jail().js("true")), "502");
+    assert_eq!(get(lab.weak().js("true")), "502");
+    assert_eq!(a.seen().len(), 0);
+    lab.assert_clean();
+}
+
 #[test]
 fn refuses_the_proxy_to_processes_outside() {
     let lab = Lab::new();

@@ -107,6 +107,29 @@ fn what_the_kernel_side_refuses_is_counted() {
 }
 
 #[test]
+fn the_pattern_that_decided_is_told() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let (jail, path) = recorded(&lab, "records.jsonl");
+    let jail = jail.option("--allow").option("GET **.test/x/*");
+    let jail = jail.option("--deny").option("b.test").option("--deny").option("a.test/x/no");
+    jail.sh("for path in /x/y /x/no /z; do curl -s -o /dev/null http://a.test$path; done").exits(0);
+    let all = records::read(&path);
+    let rules: Vec<_> =
+        of_kind(&all, "request").into_iter().map(|request| request["rule"].clone()).collect();
+    assert_eq!(
+        rules,
+        [
+            json!({"engine": "option", "reason": "rule", "option": "--allow", "pattern": "GET **.test/x/*"}),
+            json!({"engine": "option", "reason": "listed", "option": "--deny", "pattern": "a.test/x/no",
+                "message": "denied by --deny 'a.test/x/no'"}),
+            json!({"engine": "js", "reason": "rule"}),
+        ]
+    );
+    lab.assert_clean();
+}
+
+#[test]
 fn a_connection_that_passes_unread_has_its_bytes() {
     let lab = Lab::new();
     lab.banner_server();
@@ -116,7 +139,12 @@ fn a_connection_that_passes_unread_has_its_bytes() {
     let all = records::read(&path);
     let [tcp] = of_kind(&all, "tcp")[..] else { panic!("one: {all:#?}") };
     assert_eq!(tcp["url"], "tcp://mail.test:22");
-    assert_eq!(tcp["rule"], json!({"engine": "option", "reason": "rule"}));
+    assert_eq!(
+        tcp["rule"],
+        json!({
+            "engine": "option", "option": "--allow-tcp", "pattern": "mail.test:22", "reason": "rule"
+        })
+    );
     assert_eq!(tcp["bytes_received"], json!(BANNER.len() + 2));
     lab.assert_clean();
 }

@@ -13,9 +13,13 @@ mod escape;
 mod fuzz;
 mod layers;
 mod macos;
+#[cfg(test)]
+mod peer;
 mod run;
 mod setup;
 mod test;
+#[cfg(test)]
+mod test_names;
 mod tools;
 
 fn main() -> ExitCode {

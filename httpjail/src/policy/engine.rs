@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt, io, pin::Pin, sync::Arc};
 
-use super::{Decision, Denial, DenyReason, RequestFacts};
+use super::{DecidedBy, Decision, Denial, DenyReason, RequestFacts};
 
 /// Judges requests. One instance belongs to one worker thread.
 pub trait RuleEngine {
@@ -10,9 +10,9 @@ pub trait RuleEngine {
     /// wrong inside is a denial; this never panics and never blocks without bound.
     fn decide(&mut self, facts: &RequestFacts) -> Decision;
 
-    /// How records call it.
-    fn name(&self) -> &'static str {
-        "rule"
+    /// Who made the last decision.
+    fn decided_by(&self) -> DecidedBy {
+        DecidedBy::Engine("rule")
     }
 
     /// Makes what the next decision needs, so that it needn't. Called when nobody waits; an
@@ -41,8 +41,8 @@ pub trait RemoteEngine: Send + Sync {
     /// Asks about one request. The answer comes in bounded time; whatever goes wrong is a denial.
     fn ask(&self, facts: &Arc<RequestFacts>) -> Awaited;
 
-    /// How records call what decides about such a request.
-    fn name(&self, facts: &RequestFacts) -> &'static str;
+    /// Who decides about such a request.
+    fn decided_by(&self, facts: &RequestFacts) -> DecidedBy;
 
     /// As [`RuleEngine::may_open_tcp`].
     fn may_open_tcp(&self) -> bool {
@@ -162,8 +162,8 @@ impl Default for RunFacts {
 pub struct NoRule;
 
 impl RuleEngine for NoRule {
-    fn name(&self) -> &'static str {
-        "none"
+    fn decided_by(&self) -> DecidedBy {
+        DecidedBy::Engine("none")
     }
 
     fn decide(&mut self, _facts: &RequestFacts) -> Decision {

@@ -64,7 +64,7 @@ impl Gate {
                 let entry = Entry {
                     recorder: self.recorder.clone(),
                     exchange: exchange.clone(),
-                    engine: engine.name(&facts),
+                    decided_by: engine.decided_by(&facts),
                     facts,
                     asked,
                     is_written: false,
@@ -94,7 +94,7 @@ impl Gate {
         } else {
             Decision::Deny(Denial::new(DenyReason::RuleFailed))
         };
-        exchange.judged(&facts, &decision, engine.name(), asked);
+        exchange.judged(&facts, &decision, &engine.decided_by(), asked);
         self.recorder.request(&facts, &decision);
         permit(facts, decision, request, &self.warnings)
     }
@@ -133,7 +133,7 @@ impl Gate {
     pub async fn judge_silent(&self, facts: RequestFacts, exchange: &Exchange) -> Silent {
         let facts = Arc::new(facts);
         let asked = exchange.now();
-        let (decision, name) = match &self.engine {
+        let (decision, decided_by) = match &self.engine {
             Engine::Local(engine) => {
                 if !self.pulse.begin(&facts) {
                     return Silent::Unknown;
@@ -144,13 +144,13 @@ impl Gate {
                     exchange.disown();
                     return Silent::Denied;
                 }
-                (decision, engine.name())
+                (decision, engine.decided_by())
             }
-            Engine::Remote(engine) => (engine.ask(&facts).await, engine.name(&facts)),
+            Engine::Remote(engine) => (engine.ask(&facts).await, engine.decided_by(&facts)),
         };
         let decision = decision.held_to(facts.scheme);
         let Decision::Allow(limits) = decision else { return Silent::Unknown };
-        exchange.judged(&facts, &decision, name, asked);
+        exchange.judged(&facts, &decision, &decided_by, asked);
         self.recorder.request(&facts, &decision);
         Silent::Open(Box::new(Permitted::new(Arc::unwrap_or_clone(facts), limits, ())))
     }
@@ -159,14 +159,14 @@ impl Gate {
     pub fn open<T>(
         &self,
         facts: RequestFacts,
-        _opened: Opened,
+        opened: Opened,
         request: T,
         exchange: &Exchange,
     ) -> Permitted<T> {
         let limits = Limits::default();
         let decision = Decision::Allow(limits);
         self.recorder.request(&facts, &decision);
-        exchange.judged(&facts, &decision, "option", None);
+        exchange.judged(&facts, &decision, &opened.decided_by(), None);
         Permitted::new(facts, limits, request)
     }
 }

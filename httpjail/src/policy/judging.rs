@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use super::{Awaited, Decision, Denial, DenyReason, Permitted, RequestFacts, Seldom};
+use super::{Awaited, DecidedBy, Decision, Denial, DenyReason, Permitted, RequestFacts, Seldom};
 use crate::record::{Exchange, Recorder};
 
 /// A request between the question and the decision.
@@ -58,7 +58,7 @@ pub(super) struct Entry {
     pub(super) exchange: Exchange,
     pub(super) facts: Arc<RequestFacts>,
     /// Who was asked, and when.
-    pub(super) engine: &'static str,
+    pub(super) decided_by: DecidedBy,
     pub(super) asked: Option<Instant>,
     /// Whether it was written.
     pub(super) is_written: bool,
@@ -72,7 +72,7 @@ impl Entry {
 
     fn write(&mut self, decision: &Decision) {
         if !std::mem::replace(&mut self.is_written, true) {
-            self.exchange.judged(&self.facts, decision, self.engine, self.asked);
+            self.exchange.judged(&self.facts, decision, &self.decided_by, self.asked);
             self.recorder.request(&self.facts, decision);
         }
     }

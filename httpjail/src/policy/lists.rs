@@ -1,7 +1,8 @@
 //! What `--allow` and `--deny` say. A refusal wins over an allowance, and both over the rule.
 
 use super::{
-    Decision, Denial, DenyReason, Limits, RequestFacts, RequestPattern, request_pattern::Asked,
+    DecidedBy, Decision, Denial, DenyReason, Limits, RequestFacts, RequestPattern,
+    request_pattern::Asked,
 };
 
 /// The patterns of all `--allow` and `--deny`.
@@ -57,5 +58,14 @@ impl Listed<'_> {
                 message: Some(format!("denied by --deny '{pattern}'")),
             }),
         }
+    }
+
+    /// What records say of it.
+    pub fn decided_by(&self) -> DecidedBy {
+        let (option, pattern) = match self {
+            Self::Allowed(pattern) => ("--allow", pattern),
+            Self::Denied(pattern) => ("--deny", pattern),
+        };
+        DecidedBy::Option { option, pattern: pattern.text() }
     }
 }

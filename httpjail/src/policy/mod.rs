@@ -1,5 +1,6 @@
 //! What is asked, who asks, and what was decided: pure types, no sockets, files or kernel.
 
+mod decided_by;
 mod decision;
 mod engine;
 mod facts;
@@ -21,6 +22,7 @@ mod request_pattern;
 mod seldom;
 mod wildcard;
 
+pub use decided_by::DecidedBy;
 pub use decision::{Decision, Denial, DenyReason, Limits, Opaque};
 pub use engine::{
     Awaited, EngineFactory, Engines, NoProcesses, NoRule, ProcessDetails, ProcessInspector,

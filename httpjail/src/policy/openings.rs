@@ -1,8 +1,8 @@
 //! What the user opens beyond HTTP: targets of plain TCP, and hosts whose TLS nobody looks into.
 
-use std::{fmt, num::NonZeroU16, str::FromStr};
+use std::{fmt, num::NonZeroU16, str::FromStr, sync::Arc};
 
-use super::{Authority, Host, HostPattern};
+use super::{Authority, DecidedBy, Host, HostPattern};
 
 /// Port of DNS, whose connections all go to the stub.
 const DNS_PORT: u16 = 53;
@@ -18,7 +18,7 @@ pub struct Openings {
 
 /// That an option opens a connection. Only [`Openings::tcp`] tells so.
 #[derive(Debug)]
-pub struct Opened(());
+pub struct Opened(Arc<str>);
 
 /// `HOST:PORT`, with wildcards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,12 +57,20 @@ pub enum OpeningError {
 impl Openings {
     /// Whether `--allow-tcp` opens connections to `target`.
     pub fn tcp(&self, target: &Authority) -> Option<Opened> {
-        self.tcp.iter().any(|open| open.matches(target)).then_some(Opened(()))
+        let open = self.tcp.iter().find(|open| open.matches(target));
+        open.map(|open| Opened(open.to_string().into()))
     }
 
     /// Whether TLS to this server name may go unread, as far as `--passthrough` is concerned.
     pub fn passes_through(&self, name: &Host) -> bool {
         self.passthrough.iter().any(|pattern| pattern.matches(name))
+    }
+}
+
+impl Opened {
+    /// What records say of it.
+    pub(super) fn decided_by(self) -> DecidedBy {
+        DecidedBy::Option { option: "--allow-tcp", pattern: self.0 }
     }
 }
 

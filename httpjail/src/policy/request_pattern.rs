@@ -1,6 +1,6 @@
 //! `[METHOD[,METHOD] ]HOST[:PORT][/PATH]`: which requests `--allow` and `--deny` are about.
 
-use std::{fmt, num::NonZeroU16, str::FromStr};
+use std::{fmt, num::NonZeroU16, str::FromStr, sync::Arc};
 
 use super::{
     Authority, Host, RequestFacts, Scheme,
@@ -12,7 +12,7 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestPattern {
     /// As the user wrote it.
-    text: String,
+    text: Arc<str>,
     /// In upper case; none: whatever method.
     methods: Vec<String>,
     host: HostParts,
@@ -139,6 +139,11 @@ impl RequestPattern {
             }
     }
 
+    /// As the user wrote it.
+    pub(super) fn text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
     /// Whether it is about some paths only.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn names_path(&self) -> bool {
@@ -208,7 +213,7 @@ impl FromStr for RequestPattern {
                 path => PathPattern::parse(path)
                     .map_err(|(amid, error)| wrong(path_at + amid, error.into()))?,
             },
-            text: text.to_owned(),
+            text: text.into(),
         })
     }
 }

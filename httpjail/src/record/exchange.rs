@@ -15,7 +15,7 @@ use super::{
     ledger::{Book, is_request, push_facts, push_target},
     summary::Seen,
 };
-use crate::policy::{Authority, Decision, Process, RequestFacts, Scheme};
+use crate::policy::{Authority, DecidedBy, Decision, Process, RequestFacts, Scheme};
 
 /// Who is to look for the cause of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,12 +137,12 @@ impl Exchange {
         self.0.as_ref().map(|_| Instant::now())
     }
 
-    /// The gate has decided about `facts`: `engine` did, which was asked at `asked`.
+    /// The gate has decided about `facts`, by whom it asked at `asked`.
     pub fn judged(
         &self,
         facts: &RequestFacts,
         decision: &Decision,
-        engine: &'static str,
+        decided_by: &DecidedBy,
         asked: Option<Instant>,
     ) {
         let Some(open) = &self.0 else { return };
@@ -152,7 +152,7 @@ impl Exchange {
         if ledger.sink.is_some() {
             members.reserve(384);
             push_facts(&mut members, facts, ledger.urls);
-            push_decision(&mut members, decision, engine);
+            push_decision(&mut members, decision, decided_by);
         }
         open.told.borrow_mut().subject = Some(Subject {
             is_request: is_request(facts.scheme),
@@ -307,26 +307,30 @@ impl Drop for Open {
 const UNFINISHED: &str = "the program, or the run, ended before the answer was complete";
 
 /// Appends what was decided, and by whom.
-fn push_decision(line: &mut String, decision: &Decision, engine: &str) {
+fn push_decision(line: &mut String, decision: &Decision, decided_by: &DecidedBy) {
     let (word, reason, message) = match decision {
         Decision::Allow(_) => ("allow", "rule", None),
         Decision::Deny(denial) => ("deny", denial.reason.as_str(), denial.message.as_deref()),
     };
     json::text(line, "decision", word);
-    push_rule(line, engine, reason, message);
+    push_rule(line, decided_by, reason, message);
 }
 
 /// Appends a denial of what nobody could be asked about.
 pub(super) fn push_refusal(line: &mut String, reason: &str) {
     json::text(line, "decision", "deny");
-    push_rule(line, "httpjail", reason, None);
+    push_rule(line, &DecidedBy::Engine("httpjail"), reason, None);
 }
 
-fn push_rule(line: &mut String, engine: &str, reason: &str, message: Option<&str>) {
+fn push_rule(line: &mut String, by: &DecidedBy, reason: &str, message: Option<&str>) {
     json::key(line, "rule");
     line.push('{');
-    json::text(line, "engine", engine);
+    json::text(line, "engine", by.engine());
     json::text(line, "reason", reason);
+    if let DecidedBy::Option { option, pattern } = by {
+        json::text(line, "option", *option);
+        json::text(line, "pattern", &**pattern);
+    }
     if let Some(message) = message {
         json::text(line, "message", message);
     }

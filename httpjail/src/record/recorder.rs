@@ -20,7 +20,9 @@ use super::{
     sink::{Purpose, Sink, SinkHandle},
     summary::{Seen, Summary, Tally},
 };
-use crate::policy::{Authority, Decision, Denial, DenyReason, Process, RequestFacts, Scheme};
+use crate::policy::{
+    Authority, DecidedBy, Decision, Denial, DenyReason, Process, RequestFacts, Scheme,
+};
 
 const LOG: Purpose = Purpose { thread: "request-log", name: "the request log" };
 const RECORDS: Purpose = Purpose { thread: "records", name: "the file of records" };
@@ -187,7 +189,7 @@ impl Recorder {
         let Some(books) = &self.books else { return };
         books.all.given_up.fetch_add(1, Ordering::Relaxed);
         let exchange = self.begin(&self.client(facts.process.as_ref(), None));
-        exchange.judged(facts, &denied, "rule", None);
+        exchange.judged(facts, &denied, &DecidedBy::Engine("rule"), None);
         exchange.blame(Fault::Httpjail, || "the rule hung; its thread was replaced".to_owned());
     }
 

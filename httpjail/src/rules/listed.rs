@@ -3,8 +3,8 @@
 use std::{future::ready, sync::Arc};
 
 use crate::policy::{
-    Awaited, Decision, EngineFactory, Engines, Listed, Lists, RemoteEngine, RequestFacts,
-    RuleEngine,
+    Awaited, DecidedBy, Decision, EngineFactory, Engines, Listed, Lists, RemoteEngine,
+    RequestFacts, RuleEngine,
 };
 
 /// Engines that look at `lists` before they ask one of `rules`.
@@ -27,8 +27,8 @@ struct ListedFactory {
 struct ListedEngine {
     lists: Arc<Lists>,
     rule: Box<dyn RuleEngine>,
-    /// Whether a pattern made the last decision.
-    is_listed: bool,
+    /// The pattern that made the last decision, if one did.
+    listed: Option<DecidedBy>,
 }
 
 impl EngineFactory for ListedFactory {
@@ -36,23 +36,23 @@ impl EngineFactory for ListedFactory {
         Box::new(ListedEngine {
             lists: Arc::clone(&self.lists),
             rule: self.rules.engine(),
-            is_listed: false,
+            listed: None,
         })
     }
 }
 
 impl RuleEngine for ListedEngine {
     fn decide(&mut self, facts: &RequestFacts) -> Decision {
-        let listed = self.lists.find(facts).as_ref().map(Listed::decision);
-        self.is_listed = listed.is_some();
+        let listed = self.lists.find(facts);
+        self.listed = listed.as_ref().map(Listed::decided_by);
         match listed {
-            Some(decision) => decision,
+            Some(listed) => listed.decision(),
             None => self.lists.or(self.rule.decide(facts)),
         }
     }
 
-    fn name(&self) -> &'static str {
-        if self.is_listed { "option" } else { self.rule.name() }
+    fn decided_by(&self) -> DecidedBy {
+        self.listed.clone().unwrap_or_else(|| self.rule.decided_by())
     }
 
     fn prepare(&mut self) {
@@ -78,8 +78,9 @@ impl RemoteEngine for ListedRemote {
         Box::pin(async move { lists.or(answer.await) })
     }
 
-    fn name(&self, facts: &RequestFacts) -> &'static str {
-        if self.lists.find(facts).is_some() { "option" } else { self.rule.name(facts) }
+    fn decided_by(&self, facts: &RequestFacts) -> DecidedBy {
+        let listed = self.lists.find(facts).as_ref().map(Listed::decided_by);
+        listed.unwrap_or_else(|| self.rule.decided_by(facts))
     }
 
     fn may_open_tcp(&self) -> bool {
@@ -136,6 +137,10 @@ mod tests {
         Decision::Deny(Denial { reason, message: Some(message.to_owned()) })
     }
 
+    fn by(option: &'static str, pattern: &str) -> DecidedBy {
+        DecidedBy::Option { option, pattern: pattern.into() }
+    }
+
     #[test]
     fn a_refusal_wins_over_an_allowance_and_both_over_the_rule() {
         let rule = "r.host === 'rule.test' || r.host === 'deny.test' || 'the rule says no'";
@@ -152,6 +157,15 @@ mod tests {
             ("other.test", denied(DenyReason::Rule, "the rule says no")),
         ] {
             assert_eq!(engine.decide(&facts(Scheme::Https, host)), decision, "{host}");
+        }
+        for (host, decided_by) in [
+            ("allow.test", by("--allow", "allow.test")),
+            ("both.test", by("--deny", "both.test")),
+            ("deny.test", by("--deny", "GET deny.test")),
+            ("rule.test", DecidedBy::Engine("js")),
+        ] {
+            let _ = engine.decide(&facts(Scheme::Https, host));
+            assert_eq!(engine.decided_by(), decided_by, "{host}");
         }
         assert_eq!(engine.decide(&facts(Scheme::Tls, "rule.test")), ALLOWED);
         let no = denied(DenyReason::Rule, "the rule says no");

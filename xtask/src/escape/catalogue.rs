@@ -71,9 +71,9 @@ fn entry(line: &'static str) -> Result<Entry> {
 mod tests {
     use std::collections::BTreeMap;
     use std::fs;
-    use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::test_names::rust_files;
     use crate::tools;
 
     /// How many entries each group has.
@@ -92,15 +92,6 @@ mod tests {
             }
         }
         functions
-    }
-
-    fn rust_files(folder: &Path) -> Vec<PathBuf> {
-        let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let files = paths.flat_map(|path| match path.is_dir() {
-            true => rust_files(&path),
-            false => vec![path],
-        });
-        files.filter(|path| path.extension().is_some_and(|end| end == "rs")).collect()
     }
 
     #[test]

@@ -30,6 +30,24 @@ fn a_request_within_its_limit_passes_whole() {
 }
 
 #[test]
+fn a_limit_bounds_each_request_by_itself() {
+    let lab = lab();
+    let origin = Origin::plain(echo);
+    let mut client = lab.connect((A_TEST, origin.port()));
+    for _ in 0..3 {
+        assert_eq!(client.get("a.test", &format!("/{}", "x".repeat(100))).status, 200);
+    }
+}
+
+#[test]
+fn a_limit_of_nothing_sends_nothing() {
+    let lab = Lab::start(Setup { rule: |_| allow_bytes(0), ..Setup::default() });
+    let origin = Origin::plain(echo);
+    assert_eq!(lab.connect((A_TEST, origin.port())).get("a.test", "/").status, 413);
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
 fn a_body_known_to_be_larger_never_starts() {
     let lab = lab();
     let origin = Origin::plain(echo);

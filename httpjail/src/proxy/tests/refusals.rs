@@ -3,10 +3,14 @@
 use std::{io::ErrorKind, time::Duration};
 
 use super::{
-    lab::{A_TEST, Lab, Setup},
+    lab::{A_TEST, Lab, Setup, allow_bytes, deny},
     origin::{Origin, echo},
 };
-use crate::{proxy::Timeouts, upstream::PrivateAccess};
+use crate::{
+    policy::{Decision, Limits, RequestFacts},
+    proxy::Timeouts,
+    upstream::PrivateAccess,
+};
 
 #[test]
 fn a_connection_of_another_user_is_reset() {
@@ -140,6 +144,32 @@ fn an_origin_that_is_not_there_is_told_in_one_line() {
     assert_eq!(reply.status, 502);
     assert!(reply.body.contains("Connection refused"), "{}", reply.body);
     assert_eq!(reply.body.lines().count(), 1);
+}
+
+/// Programs may look for it. Origins get no such hint.
+#[test]
+fn every_answer_says_that_it_came_through_httpjail() {
+    let rule = |facts: &RequestFacts| match facts.path.as_str() {
+        "/no" => deny("no"),
+        "/short" => allow_bytes(1),
+        _ => Decision::Allow(Limits::default()),
+    };
+    let lab = Lab::start(Setup { rule, ..Setup::default() });
+    let origin = Origin::plain(echo);
+    let at = (A_TEST, origin.port());
+    for (path, status) in [("/", 200), ("/no", 403), ("/short", 413)] {
+        let reply = lab.connect(at).get("a.test", path);
+        assert_eq!((reply.status, reply.header("httpjail")), (status, vec!["true"]), "{path}");
+    }
+    let of_itself = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", lab.address());
+    for (ask, status) in [("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400), (&of_itself, 508)] {
+        let reply = lab.connect_to_proxy().ask(ask);
+        assert_eq!((reply.status, reply.header("httpjail")), (status, vec!["true"]), "{ask}");
+    }
+    let gone = lab.connect(lab.address()).get("127.0.0.1", "/");
+    assert_eq!((gone.status, gone.header("httpjail")), (508, vec!["true"]));
+    let seen = origin.request().to_ascii_lowercase();
+    assert!(!seen.contains("httpjail") && !seen.contains("loop"), "{seen}");
 }
 
 #[test]

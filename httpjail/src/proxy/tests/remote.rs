@@ -19,7 +19,7 @@ use super::{
     unfinished::assert_records,
 };
 use crate::{
-    policy::{Awaited, Decision, Limits, RemoteEngine, RequestFacts, Scheme},
+    policy::{Awaited, DecidedBy, Decision, Limits, RemoteEngine, RequestFacts, Scheme},
     proxy::Timeouts,
 };
 
@@ -44,8 +44,8 @@ impl RemoteEngine for Elsewhere {
         })
     }
 
-    fn name(&self, _facts: &RequestFacts) -> &'static str {
-        "elsewhere"
+    fn decided_by(&self, _facts: &RequestFacts) -> DecidedBy {
+        DecidedBy::Engine("elsewhere")
     }
 
     fn may_open_tcp(&self) -> bool {

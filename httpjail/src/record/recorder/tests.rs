@@ -146,7 +146,12 @@ fn queries_stay_out_of_records_unless_they_are_wanted() {
     for (urls, query) in [(Urls::Redacted, "<redacted>"), (Urls::Full, "token=s\"ecret")] {
         let (records, _) = recorded(urls, |recorder| {
             let exchange = recorder.begin(&Client::default());
-            exchange.judged(&secret, &Decision::Allow(Limits::default()), "js", None);
+            exchange.judged(
+                &secret,
+                &Decision::Allow(Limits::default()),
+                &DecidedBy::Engine("js"),
+                None,
+            );
             exchange.complete();
         });
         assert_eq!(records[0]["query"], query);
@@ -177,7 +182,12 @@ fn an_exchange_has_one_record_when_its_last_holder_lets_go() {
     let (records, _) = recorded(Urls::Redacted, |recorder| {
         let worker = recorder.for_worker();
         let exchange = worker.begin(&Client::default());
-        exchange.judged(&facts("/"), &Decision::Allow(Limits::default()), "js", None);
+        exchange.judged(
+            &facts("/"),
+            &Decision::Allow(Limits::default()),
+            &DecidedBy::Engine("js"),
+            None,
+        );
         let other = exchange.clone();
         drop(exchange);
         other.sent(3);

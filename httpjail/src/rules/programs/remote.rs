@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{Kind, Program, failed, wire};
 use crate::{
-    policy::{Awaited, Decision, RemoteEngine, RequestFacts, RunFacts},
+    policy::{Awaited, DecidedBy, Decision, RemoteEngine, RequestFacts, RunFacts},
     rules::warnings::Warnings,
 };
 
@@ -122,11 +122,11 @@ impl RemoteEngine for Remote {
         }
     }
 
-    fn name(&self, _facts: &RequestFacts) -> &'static str {
-        match self.kind {
+    fn decided_by(&self, _facts: &RequestFacts) -> DecidedBy {
+        DecidedBy::Engine(match self.kind {
             Kind::Script => "sh",
             Kind::Lines => "proc",
-        }
+        })
     }
 
     /// Exit codes say nothing of connections; lines may.

@@ -7,7 +7,7 @@ use super::{
     sandbox::{Outcome, Sandbox},
 };
 use crate::{
-    policy::{Decision, Denial, DenyReason, RequestFacts, RuleEngine, RunFacts},
+    policy::{DecidedBy, Decision, Denial, DenyReason, RequestFacts, RuleEngine, RunFacts},
     rules::warnings::Warnings,
 };
 
@@ -47,8 +47,8 @@ impl JsEngine {
 }
 
 impl RuleEngine for JsEngine {
-    fn name(&self) -> &'static str {
-        "js"
+    fn decided_by(&self) -> DecidedBy {
+        DecidedBy::Engine("js")
     }
 
     fn prepare(&mut self) {

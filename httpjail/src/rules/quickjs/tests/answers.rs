@@ -147,6 +147,18 @@ fn denies_what_proves_nothing() {
 }
 
 #[test]
+fn an_early_return_takes_a_function() {
+    for (source, decision) in [
+        ("(() => { if (r.host) return true; return false })()", ALLOW),
+        ("(function () { if (r.port === 8443) return 'no'; return true })()", deny(Some("no"))),
+        ("const judge = () => { return r.method === 'POST' }; judge()", ALLOW),
+    ] {
+        assert_eq!(judge(source), decision, "{source}");
+    }
+    assert!(Js::compile("--js", "return true").is_err());
+}
+
+#[test]
 fn denies_when_the_rule_throws() {
     for source in [
         "throw new Error('x')",
