@@ -20,9 +20,6 @@ use crate::{
     tools,
 };
 
-/// Debian's compiler and package manager; rustup's stand before them in PATH.
-const CARGO: &str = "/usr/bin/cargo";
-const RUSTC: &str = "/usr/bin/rustc";
 /// What strips the object; of the LLVM that bpf-linker is built against.
 const OBJCOPY: &str = "/usr/lib/llvm-22/bin/llvm-objcopy";
 const TARGET: &str = "bpfel-unknown-none";
@@ -71,10 +68,10 @@ fn compile() -> Result<PathBuf> {
 
 /// Debian's cargo on the kernel side's crate, with the library built along.
 fn cargo(verb: &str) -> Result<Command> {
-    let mut command = Command::new(CARGO);
+    let mut command = Command::new(tools::DEBIAN_CARGO);
     command
         .current_dir(tools::workspace().join(CRATE))
-        .env("RUSTC", RUSTC)
+        .env("RUSTC", tools::DEBIAN_RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", target_dir())
         .env("PATH", path()?)

@@ -19,9 +19,7 @@ use crate::{
     tools,
 };
 
-/// Debian's compiler, package manager and linter; rustup's stand before them in PATH.
-const CARGO: &str = "/usr/bin/cargo";
-const RUSTC: &str = "/usr/bin/rustc";
+/// Debian's linter.
 const CLIPPY: &str = "/usr/bin/clippy-driver";
 /// The profile: nothing is optimised, and no debug information is made (Cargo.toml).
 const PROFILE: &str = "cross";
@@ -54,8 +52,8 @@ fn zigbuild() -> Result<Command> {
         .args(TARGETS.iter().flat_map(|(target, _)| ["--target", target]))
         .args(["-Z", "build-std=std,panic_abort"])
         .env("PATH", path()?)
-        .env("CARGO", CARGO)
-        .env("RUSTC", RUSTC)
+        .env("CARGO", tools::DEBIAN_CARGO)
+        .env("RUSTC", tools::DEBIAN_RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
         // What `cargo clippy -- -D warnings` sets; cargo would call rustup's.
         .env("RUSTC_WORKSPACE_WRAPPER", CLIPPY)

@@ -2,11 +2,11 @@
 
 mod asked;
 mod error;
+mod proxy;
 
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    num::NonZeroUsize,
     path::PathBuf,
     time::Duration,
 };
@@ -14,18 +14,18 @@ use std::{
 use httpjail_common::jail::Published;
 
 use self::asked::question;
-pub use self::error::PlanError;
+pub use self::{
+    error::PlanError,
+    proxy::{ProxyPlan, Summary, UpstreamPlan},
+};
 use super::args::{Action, Cli, RunArgs};
 pub use super::bind::{Bind, BindError, Binds};
 pub use super::options::{ClientCert, PrivateRange, Resolve};
 pub use super::question::Told;
-use super::upstream_proxy::{self, UpstreamProxy};
 use crate::{
     backend::{Privileges, user::Wishes},
-    policy::{Lists, Openings, RequestFacts},
-    record::Urls,
+    policy::{Lists, RequestFacts},
     rules::{Program, RuleSource, Rules},
-    upstream::Proxies,
 };
 
 /// The one thing that this invocation does.
@@ -64,40 +64,22 @@ pub enum Plan {
 /// A run: rules are compiled, names and addresses parsed; no file was opened but the rule's.
 #[derive(Debug)]
 pub struct RunPlan {
-    /// What decides before the rule is asked.
-    pub lists: Lists,
-    /// What decides.
-    pub rules: Rules,
-    /// The file that the rule is from, if it is from one.
-    pub rule_file: Option<PathBuf>,
+    /// What its proxy does.
+    pub proxy: ProxyPlan,
     /// The program, as given.
     pub command: OsString,
     /// Its arguments, untouched.
     pub args: Vec<OsString>,
-    /// Where the request log goes.
-    pub request_log: Option<PathBuf>,
-    /// Where the records go.
-    pub record: Option<PathBuf>,
-    /// How much of URLs is written to both.
-    pub urls: Urls,
-    /// Whether the end is told.
-    pub summary: Summary,
     /// How long the command may run.
     pub timeout: Option<Duration>,
-    /// How the proxy reaches origins.
-    pub upstream: UpstreamPlan,
     /// Ports of the jail that programs outside can connect to.
     pub published: Published,
-    /// What goes out without being read as HTTP.
-    pub openings: Openings,
     /// Unix sockets, and folders of such, that the jail doesn't hide.
     pub allow_unix: Vec<PathBuf>,
     /// Whether programs in the jail gain privileges.
     pub privileges: Privileges,
     /// Whom the command runs as, if not whom it is usual.
     pub user: Option<OsString>,
-    /// How many threads the proxy has, if the user says so.
-    pub workers: Option<NonZeroUsize>,
     /// What becomes of it where a guard is missing that jails can do without.
     pub lacking: Lacking,
     /// What is special about the command's environment.
@@ -109,26 +91,8 @@ pub struct RunPlan {
 /// A proxy that stands alone.
 #[derive(Debug)]
 pub struct ServerPlan {
-    /// What decides before the rule is asked.
-    pub lists: Lists,
-    /// What decides.
-    pub rules: Rules,
-    /// The file that the rules came from, to be read again.
-    pub rule_file: Option<PathBuf>,
-    /// Where the lines of the log go.
-    pub request_log: Option<PathBuf>,
-    /// Where the records go.
-    pub record: Option<PathBuf>,
-    /// How much of a URL is written down.
-    pub urls: Urls,
-    /// Whether a summary is told at the end.
-    pub summary: Summary,
-    /// How the proxy reaches origins.
-    pub upstream: UpstreamPlan,
-    /// What goes out without being read as HTTP.
-    pub openings: Openings,
-    /// How many threads the proxy has, if the user says so.
-    pub workers: Option<NonZeroUsize>,
+    /// What it does.
+    pub proxy: ProxyPlan,
     /// Where it listens.
     pub binds: Binds,
 }
@@ -153,15 +117,6 @@ pub enum TrustWish {
     Removed,
 }
 
-/// Whether a run is summed up at its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Summary {
-    /// It isn't.
-    None,
-    /// On standard error, and on the page of the job where there is one.
-    Told,
-}
-
 /// What is done where a guard is missing that jails can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lacking {
@@ -169,21 +124,6 @@ pub enum Lacking {
     Warn,
     /// Nothing is run.
     Refuse,
-}
-
-/// How the proxy reaches origins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UpstreamPlan {
-    /// Addresses that stand for names.
-    pub resolve: Vec<Resolve>,
-    /// Files of certificates to trust besides the system's.
-    pub extra_ca: Vec<PathBuf>,
-    /// Certificates that some origins are shown.
-    pub client_certs: Vec<ClientCert>,
-    /// Proxies on the way.
-    pub proxies: Proxies,
-    /// Special addresses that may be dialled.
-    pub allow_private: Vec<PrivateRange>,
 }
 
 /// A question to the rule.
@@ -243,35 +183,22 @@ impl Plan {
 }
 
 impl RunPlan {
-    fn new(run: RunArgs, rules: Rules) -> Result<Self, PlanError> {
+    fn new(mut run: RunArgs, rules: Rules) -> Result<Self, PlanError> {
+        let proxy = ProxyPlan::new(&mut run, rules)?;
         let mut words = run.command.into_iter();
         let command = words.next().filter(|word| !word.is_empty()).ok_or(PlanError::NoCommand)?;
-        if let Some(network) = run.allow_private.last().and_then(|_| network(&command)) {
+        if let Some(network) = proxy.upstream.allow_private.last().and_then(|_| network(&command)) {
             return Err(PlanError::Network(network));
         }
         let ports: BTreeSet<_> = run.publish.into_iter().collect();
         let ports: Vec<_> = ports.into_iter().collect();
         let published = Published::new(&ports).ok_or(PlanError::Published(ports.len()))?;
         Ok(Self {
-            lists: Lists { allow: run.allow, deny: run.deny },
-            rules,
-            rule_file: run.js_file,
+            proxy,
             command,
             args: words.collect(),
-            request_log: run.request_log,
-            record: run.record,
-            urls: if run.log_full_urls { Urls::Full } else { Urls::Redacted },
-            summary: if run.summary { Summary::Told } else { Summary::None },
             timeout: run.timeout.map(|timeout| timeout.0),
-            upstream: UpstreamPlan::new(
-                run.resolve,
-                run.upstream_ca,
-                run.client_cert,
-                run.upstream_proxy,
-                run.allow_private,
-            )?,
             published,
-            openings: Openings { tcp: run.allow_tcp, passthrough: run.passthrough },
             allow_unix: run.allow_unix,
             privileges: if run.allow_new_privileges {
                 Privileges::Gained
@@ -279,7 +206,6 @@ impl RunPlan {
                 Privileges::Refused
             },
             user: run.user,
-            workers: run.workers,
             lacking: if run.strict { Lacking::Refuse } else { Lacking::Warn },
             environment: Wishes { keep: run.keep_env, unset: run.unset_env },
             binds: Binds::default(),
@@ -287,40 +213,10 @@ impl RunPlan {
     }
 }
 
-impl UpstreamPlan {
-    fn new(
-        resolve: Vec<Resolve>,
-        extra_ca: Vec<PathBuf>,
-        client_certs: Vec<ClientCert>,
-        proxy: Option<UpstreamProxy>,
-        allow_private: Vec<PrivateRange>,
-    ) -> Result<Self, PlanError> {
-        let proxies = upstream_proxy::proxies(proxy, |name| std::env::var_os(name))?;
-        Ok(Self { resolve, extra_ca, client_certs, proxies, allow_private })
-    }
-}
-
 impl ServerPlan {
-    fn new(run: RunArgs, rules: Rules) -> Result<Self, PlanError> {
-        Ok(Self {
-            lists: Lists { allow: run.allow, deny: run.deny },
-            rules,
-            rule_file: run.js_file,
-            request_log: run.request_log,
-            record: run.record,
-            urls: if run.log_full_urls { Urls::Full } else { Urls::Redacted },
-            summary: if run.summary { Summary::Told } else { Summary::None },
-            upstream: UpstreamPlan::new(
-                run.resolve,
-                run.upstream_ca,
-                run.client_cert,
-                run.upstream_proxy,
-                run.allow_private,
-            )?,
-            openings: Openings { tcp: run.allow_tcp, passthrough: run.passthrough },
-            workers: run.workers,
-            binds: Binds::from_environment(|name| std::env::var_os(name))?,
-        })
+    fn new(mut run: RunArgs, rules: Rules) -> Result<Self, PlanError> {
+        let proxy = ProxyPlan::new(&mut run, rules)?;
+        Ok(Self { proxy, binds: Binds::from_environment(|name| std::env::var_os(name))? })
     }
 }
 

@@ -1,7 +1,6 @@
 //! From a plan to an armed jail, in which the command waits for the word.
 
 use std::{
-    num::NonZeroUsize,
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     time::{Duration, Instant},
@@ -16,7 +15,7 @@ use super::{
     doors, host,
     jail::Jail,
     kept,
-    log::{self, Log, Owner},
+    log::{self, Owners},
     proxy_process::Proxy,
     proxy_role::{self, ProxyRole},
     relay::Relay,
@@ -25,6 +24,7 @@ use super::{
     rules_process::{self, RulesCgroup, RulesProcess},
     run_dir::RunDir,
     servers::Servers,
+    service::{self, Files, Service},
     supervise::{End, until_start},
     way_out,
 };
@@ -40,9 +40,7 @@ use crate::{
         spawn::{self, Child, ENDING, HeldChild, Outer, Privileges, SpawnError, SpawnPlan},
         user::{self, Identity},
     },
-    cli::plan::{RunPlan, Summary},
-    proxy,
-    record::{LogFile, Outputs},
+    cli::plan::RunPlan,
     tls::ChildTrust,
     upstream::Options,
 };
@@ -59,7 +57,6 @@ const DESCRIPTORS_PER_WORKER: usize = 3;
 /// The plan is sound on this machine; nothing has been made.
 pub(super) struct Planned {
     plan: RunPlan,
-    workers: usize,
     upstream: Options,
     sockets: Vec<PathBuf>,
     streams: Vec<Outer>,
@@ -67,10 +64,9 @@ pub(super) struct Planned {
     inherited: spawn::Signals,
     signals: Signals,
     hierarchy: Hierarchy,
-    log: Option<Log>,
+    files: Files,
+    owners: Owners,
     rule: Option<RuleWatch>,
-    records: Option<Log>,
-    step_summary: Option<LogFile>,
 }
 
 impl Planned {
@@ -83,31 +79,22 @@ impl Planned {
         if !rustix::process::geteuid().is_root() {
             return Err(SessionError::NotRoot);
         }
-        let workers = plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get);
-        enough_descriptors(workers)?;
+        enough_descriptors(service::workers(&plan.proxy))?;
         let hierarchy = Hierarchy::find().map_err(SessionError::Hierarchy)?;
         let streams = spawn::sockets()?;
         let identity = user::of_command(plan.user.as_deref())?;
-        rule_files::tell_of_changeable(&plan.rules, identity.as_ref(), plan.lacking)?;
+        rule_files::tell_of_changeable(&plan.proxy.rules, identity.as_ref(), plan.lacking)?;
         host::tell_of_missing_guard(plan.lacking, probe::lacking())?;
         let sockets = host::sockets(&plan.allow_unix)?;
         doors::announce(&plan, &sockets, identity.is_none());
         host::tell_of_low_ports(&plan.published, identity.is_none());
-        let upstream = way_out::options(&plan.upstream, identity.as_ref())?;
-        let open = |path: &Option<PathBuf>| {
-            path.as_deref().map(|path| log::open(path, identity.as_ref())).transpose()
-        };
-        let (log, records) = (open(&plan.request_log)?, open(&plan.record)?);
-        let step_summary = match plan.summary {
-            Summary::Told => log::open_step_summary(identity.as_ref()),
-            Summary::None => None,
-        };
+        let upstream = way_out::options(&plan.proxy.upstream, identity.as_ref())?;
+        let (files, owners) = log::open_all(&plan.proxy, identity.as_ref())?;
         let inherited = spawn::Signals::capture();
         let signals = Signals::block().map_err(SessionError::Signals)?;
         let rule = rule_watch(&plan, identity.as_ref())?;
         Ok(Self {
             plan,
-            workers,
             upstream,
             sockets,
             streams,
@@ -115,10 +102,9 @@ impl Planned {
             inherited,
             signals,
             hierarchy,
-            log,
+            files,
+            owners,
             rule,
-            records,
-            step_summary,
         })
     }
 
@@ -132,20 +118,13 @@ impl Planned {
         let run_dir = RunDir::create().map_err(SessionError::RunDir)?;
         let parent = Parent::ensure(&self.hierarchy)?;
         let jail = Jail::make(&parent, &run_dir)?;
-        let (rules, rules_process) = rules_process::start(self.plan.rules, || {
+        let plan = self.plan.proxy;
+        let (rules, rules_process) = rules_process::start(plan.rules.clone(), || {
             RulesCgroup::make(&self.hierarchy, &run_dir).map(Some)
         })?;
         let servers = Servers::bind(self.plan.published).map_err(SessionError::Proxy)?;
         let endpoints = servers.endpoints().map_err(SessionError::Proxy)?;
         jail.mark(&servers).map_err(SessionError::Jail)?;
-        let [log, records] = [self.log, self.records].map(Log::split);
-        let outputs = Outputs {
-            log: log.0,
-            records: records.0,
-            jail: run_dir.id().to_owned(),
-            urls: self.plan.urls,
-            summary: self.plan.summary == Summary::Told,
-        };
         let (inspect, asks) = Channel::pair().map_err(SessionError::Proxy)?;
         let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
         let cgroups = [jail.dir().path(), self.hierarchy.root()];
@@ -157,14 +136,8 @@ impl Planned {
             servers,
             canary: answers,
             kill_switch: jail.kill_switch()?,
-            lists: self.plan.lists,
-            outputs,
-            step_summary: self.step_summary,
-            rules,
-            rule_file: self.plan.rule_file,
-            upstream: self.upstream,
-            openings: self.plan.openings,
-            workers: self.workers,
+            rule_file: plan.rule_file.clone(),
+            service: Service::new(plan, rules, self.upstream, self.files, run_dir.id().to_owned()),
             flows: parent.maps().flows(jail.id()).map_err(SessionError::Jail)?,
         };
         let [uid, relays] = proxy_role::uids(self.identity.as_ref().map(Identity::uid));
@@ -227,7 +200,7 @@ impl Planned {
                 parent,
                 hierarchy: self.hierarchy,
                 signals: self.signals,
-                _log_owners: [log.1, records.1],
+                _log_owners: self.owners,
                 run_dir,
             },
         })
@@ -299,7 +272,7 @@ struct Up {
     parent: Parent,
     hierarchy: Hierarchy,
     signals: Signals,
-    _log_owners: [Option<Owner>; 2],
+    _log_owners: Owners,
     run_dir: RunDir,
 }
 
@@ -383,7 +356,7 @@ fn rule_watch(
     // A command that can become root can write what root can.
     let identity = identity.filter(|_| plan.privileges == Privileges::Refused);
     let start = |path: &PathBuf| RuleWatch::start(path, identity, plan.lacking);
-    plan.rule_file.as_ref().map_or(Ok(None), start)
+    plan.proxy.rule_file.as_ref().map_or(Ok(None), start)
 }
 
 /// A run that is short of descriptors could not even take down what it put up, and the proxy, which

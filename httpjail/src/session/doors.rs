@@ -15,11 +15,11 @@ use crate::{
 pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
     let lines = [
         as_root(plan, is_root),
-        private(&plan.upstream.allow_private),
-        names(&plan.upstream.client_certs),
+        private(&plan.proxy.upstream.allow_private),
+        names(&plan.proxy.upstream.client_certs),
         ports(&plan.published),
-        tcp(&plan.openings.tcp),
-        passthrough(&plan.openings.passthrough),
+        tcp(&plan.proxy.openings.tcp),
+        passthrough(&plan.proxy.openings.passthrough),
         unix(sockets),
         privileges(plan.privileges),
     ];
@@ -41,10 +41,10 @@ pub(super) fn announce_weak(plan: &RunPlan, is_root: bool) {
 #[cfg(target_os = "linux")]
 pub(super) fn announce_server(plan: &crate::cli::plan::ServerPlan) {
     let lines = [
-        private(&plan.upstream.allow_private),
-        names(&plan.upstream.client_certs),
-        tcp(&plan.openings.tcp),
-        passthrough(&plan.openings.passthrough),
+        private(&plan.proxy.upstream.allow_private),
+        names(&plan.proxy.upstream.client_certs),
+        tcp(&plan.proxy.openings.tcp),
+        passthrough(&plan.proxy.openings.passthrough),
     ];
     for line in lines.into_iter().flatten() {
         tracing::warn!("{line}");

@@ -1,24 +1,31 @@
-//! What can stop a run, and what the user can do about it.
+//! What can stop a run, and what the user can do about it. What has to do with one system's kernel is
+//! behind `cfg`; the rest reads the same everywhere.
 
 use std::{error::Error, ffi::OsString, io, net::SocketAddr, path::PathBuf};
 
+#[cfg(target_os = "macos")]
+use super::macos::MacError;
 use super::{Unstarted, pem_file::PemError};
+#[cfg(target_os = "linux")]
+use crate::backend::linux::{
+    KernelError,
+    backstop::BackstopError,
+    spawn::{SpawnError, Step},
+};
 use crate::{
-    backend::linux::{
-        KernelError,
-        backstop::BackstopError,
-        probe::Optional,
-        spawn::{SpawnError, Step},
-        user::UserError,
-    },
+    backend::{finding::Optional, user::UserError},
     record::LogError,
-    tls::{KeptError, TrustError},
+    tls::{AuthorityError, KeptError, TrustError},
     upstream,
 };
 
 /// Why httpjail itself failed. Every variant completes "failed to …".
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    /// What only macOS can refuse.
+    #[cfg(target_os = "macos")]
+    #[error(transparent)]
+    Mac(#[from] MacError),
     /// The effective user isn't root.
     #[error("put up a jail: this needs root")]
     NotRoot,
@@ -47,6 +54,9 @@ pub enum SessionError {
     /// It can't be told who uses the proxy.
     #[error("find out whose connections come to the proxy")]
     Clients(#[source] io::Error),
+    /// The run's authority.
+    #[error("make this run's CA")]
+    Authority(#[from] AuthorityError),
     /// The kept authority.
     #[error(transparent)]
     Kept(#[from] KeptError),
@@ -66,12 +76,14 @@ pub enum SessionError {
     #[error("find the cgroup v2 hierarchy")]
     Hierarchy(#[source] io::Error),
     /// The cgroup, the programs or the maps.
+    #[cfg(target_os = "linux")]
     #[error("put up the kernel side")]
     Kernel(#[from] KernelError),
     /// A jail's own cgroup or map entry.
     #[error("put up the jail's cgroup")]
     Jail(#[source] io::Error),
     /// The nftables rule.
+    #[cfg(target_os = "linux")]
     #[error("put up the nftables backstop")]
     Backstop(#[from] BackstopError),
     /// The invoking user can't be told.
@@ -174,6 +186,7 @@ pub enum SessionError {
     #[error("prepare the test of the jail")]
     Canary(#[source] io::Error),
     /// The command could not be started.
+    #[cfg(target_os = "linux")]
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     /// The wait for the command.
@@ -202,8 +215,12 @@ impl SessionError {
     /// Why what the user names could not be started, if that is it.
     pub fn unstarted(&self) -> Option<Unstarted> {
         match self {
+            #[cfg(target_os = "linux")]
             Self::Spawn(SpawnError::NotFound(_)) => Some(Unstarted::NotFound),
+            #[cfg(target_os = "linux")]
             Self::Spawn(SpawnError::NotExecutable { .. }) => Some(Unstarted::NotRunnable),
+            #[cfg(target_os = "macos")]
+            Self::Mac(error) => error.unstarted(),
             Self::Program { .. } => Some(Unstarted::NoRule),
             _ => None,
         }
@@ -225,6 +242,8 @@ impl SessionError {
                 "run it through sudo: sudo httpjail … Without root there is --weak, which tells \
                  programs of the proxy by their environment and can't force them to use it"
             }
+            #[cfg(target_os = "macos")]
+            Self::Mac(error) => return error.hint().map(str::to_owned),
             Self::Kept(error) => return error.hint(),
             Self::Folder(_) => "TMPDIR must name a folder that you may write to",
             Self::Bind { .. } => {
@@ -240,13 +259,16 @@ impl SessionError {
             Self::Hierarchy(_) => {
                 "httpjail needs cgroup v2: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
             }
+            #[cfg(target_os = "linux")]
             Self::Kernel(KernelError::Changed { .. }) => {
                 "end the jails that live, then: httpjail cleanup --all"
             }
+            #[cfg(target_os = "linux")]
             Self::Kernel(_) => {
                 "httpjail needs Linux 5.19 or later with eBPF, and CAP_BPF, \
                                 CAP_NET_ADMIN and CAP_SYS_ADMIN in the initial namespaces"
             }
+            #[cfg(target_os = "linux")]
             Self::Spawn(
                 SpawnError::Clone(source)
                 | SpawnError::Child { step: Step::Mount | Step::Mask, source },
@@ -254,10 +276,12 @@ impl SessionError {
                 "the command's namespaces and mounts need CAP_SYS_ADMIN, which containers \
                                 mostly lack, and no profile that forbids mounts"
             }
+            #[cfg(target_os = "linux")]
             Self::Spawn(SpawnError::Descriptor { .. }) => {
                 "standard streams can be files, pipes, terminals, and sockets that are connected \
                                 streams; put a pipe between: … | httpjail … | …"
             }
+            #[cfg(target_os = "linux")]
             Self::Spawn(SpawnError::Open { .. }) => {
                 "nothing was run. lo must be up, and no firewall rule may hold up what goes over \
                                 it; sudo httpjail doctor tries every guard, and sudo httpjail \
@@ -315,7 +339,7 @@ fn shortage(error: &SessionError) -> Option<&'static str> {
     None
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 

@@ -8,9 +8,10 @@ use std::{
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
-use super::SessionError;
+use super::{SessionError, service::Files};
 use crate::{
     backend::linux::user::{Identity, as_user},
+    cli::plan::{ProxyPlan, Summary},
     record::{LogError, LogFile},
 };
 
@@ -30,9 +31,33 @@ pub(super) struct Owner {
     gid: u32,
 }
 
+/// Opens all that `plan` writes to, and tells whose the files will be.
+///
+/// # Errors
+///
+/// As [`open`]; but a run goes on without the page of its job.
+pub(super) fn open_all(
+    plan: &ProxyPlan,
+    identity: Option<&Identity>,
+) -> Result<(Files, Owners), SessionError> {
+    let open = |path: &Option<PathBuf>| {
+        path.as_deref().map(|path| open(path, identity)).transpose().map(Log::split)
+    };
+    let (log, log_owner) = open(&plan.request_log)?;
+    let (records, records_owner) = open(&plan.record)?;
+    let step_summary = match plan.summary {
+        Summary::Told => open_step_summary(identity),
+        Summary::None => None,
+    };
+    Ok((Files { log, records, step_summary }, [log_owner, records_owner]))
+}
+
+/// Whom the log and the records will belong to.
+pub(super) type Owners = [Option<Owner>; 2];
+
 impl Log {
     /// The file and whose it will be, of a log that may be wanted or not.
-    pub(super) fn split(log: Option<Self>) -> (Option<LogFile>, Option<Owner>) {
+    fn split(log: Option<Self>) -> (Option<LogFile>, Option<Owner>) {
         log.map_or((None, None), |log| (Some(log.file), log.owner))
     }
 }
@@ -71,7 +96,7 @@ pub(super) fn open(path: &Path, identity: Option<&Identity>) -> Result<Log, Sess
 
 /// Opens the file behind `GITHUB_STEP_SUMMARY`, the page of a job, as the invoking user would. The
 /// run goes on without: the summary is told on standard error, too.
-pub(super) fn open_step_summary(identity: Option<&Identity>) -> Option<LogFile> {
+fn open_step_summary(identity: Option<&Identity>) -> Option<LogFile> {
     let path = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty())?;
     let opened = as_user(identity, || LogFile::open(Path::new(&path)));
     let opened = opened.inspect_err(|error| {

@@ -5,11 +5,13 @@
 //! the command's first instruction, and what was put up goes in reverse (P4, P11).
 
 mod doors;
+mod error;
 pub mod kept;
 mod outcome;
 mod pem_file;
 mod question;
 mod servers;
+mod service;
 mod serving;
 mod way_out;
 
@@ -21,8 +23,6 @@ mod canary;
 mod carry;
 #[cfg(target_os = "linux")]
 mod control;
-#[cfg(target_os = "linux")]
-mod error;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
@@ -61,11 +61,10 @@ mod told;
 #[cfg(target_os = "macos")]
 mod macos;
 
+pub use error::SessionError;
 pub use outcome::{Outcome, Swept, Unstarted};
 pub use question::decide;
 
-#[cfg(target_os = "linux")]
-pub use error::SessionError;
 #[cfg(target_os = "linux")]
 pub use reap::cleanup;
 #[cfg(target_os = "linux")]
@@ -76,4 +75,4 @@ pub use told::{run_server, run_weak};
 #[cfg(target_os = "macos")]
 use macos::rules_process;
 #[cfg(target_os = "macos")]
-pub use macos::{SessionError, cleanup, run, run_server, run_weak, setup};
+pub use macos::{cleanup, run, run_server, run_weak, setup};

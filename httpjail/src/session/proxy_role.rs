@@ -18,16 +18,16 @@ use super::{
     control::{Channel, RULE, Ready, STOP, Stop},
     inspect::RemoteInspector,
     servers::Servers,
-    serving::{TcpStub, raise_descriptor_limit, serve_dns, tell},
+    service::{Place, Service},
+    serving::{TcpStub, raise_descriptor_limit, serve_dns},
 };
 use crate::{
     backend::linux::{confine::confine, flows::Flows},
     dns,
-    policy::{Lists, Openings, Process, ProcessInspector, RunFacts},
+    policy::{Process, ProcessInspector, RunFacts},
     proxy::{self, Aim, Flow, FlowTable},
-    record::{Ended, LogFile, Outputs, Recorder},
-    rules::{Reload, Rules, listed},
-    tls, upstream,
+    rules::Reload,
+    tls,
 };
 
 /// The first of the user ids that proxies live under: the range that systemd keeps for dynamic
@@ -49,22 +49,10 @@ pub(super) struct ProxyRole {
     pub(super) canary: proxy::Canary,
     /// The jail's `cgroup.kill`, to end the jail when the supervisor is dead.
     pub(super) kill_switch: File,
-    /// Where its records go.
-    pub(super) outputs: Outputs,
-    /// The page of the job that this run is a part of.
-    pub(super) step_summary: Option<LogFile>,
-    /// What decides before the rules are asked.
-    pub(super) lists: Lists,
-    /// The checked rules.
-    pub(super) rules: Rules,
+    /// What it serves by.
+    pub(super) service: Service,
     /// The file that the rule is from, if it is from one.
     pub(super) rule_file: Option<PathBuf>,
-    /// How to reach origins.
-    pub(super) upstream: upstream::Options,
-    /// What goes out unread.
-    pub(super) openings: Openings,
-    /// How many threads serve connections.
-    pub(super) workers: usize,
     /// The kernel's notes on connections.
     pub(super) flows: Flows,
 }
@@ -79,11 +67,7 @@ impl ProxyRole {
             self.flows.as_fd().as_raw_fd(),
         ];
         fds.extend(self.servers.descriptors());
-        if let Rules::Linked(link) = &self.rules {
-            fds.push(link.stream().as_raw_fd());
-        }
-        let logs = [&self.outputs.log, &self.outputs.records, &self.step_summary];
-        fds.extend(logs.into_iter().flatten().map(|log| log.as_fd().as_raw_fd()));
+        fds.extend(self.service.descriptors());
         fds
     }
 
@@ -106,44 +90,29 @@ impl ProxyRole {
         let extent = confine(&named_certificates())?;
         tracing::debug!(?extent, "the proxy is confined");
         self.control.send(Ready { ca_pem: authority.certificate_pem() }.encode())?;
-        let (recorder, records) = Recorder::start(self.outputs)?;
-        let names = Arc::new(dns::Names::recorded(recorder.clone()));
+        let rule = self.service.rules.javascript().zip(self.rule_file);
+        let service = self.service.start()?;
+        let names = Arc::new(dns::Names::recorded(service.recorder().clone()));
         let stub = dns::Stub::new(Arc::clone(&names));
         let (stopped, stop) = io::pipe()?;
-        let rule = self.rules.javascript().zip(self.rule_file);
         let reload = rule.map(|(rule, file)| Reload::new(rule, file));
         let refusals = Arc::default();
         watch(self.control, self.kill_switch, stop, (reload, Arc::clone(&refusals)))?;
         serve_dns(stub.clone(), self.servers.dns)?;
         let processes = Arc::new(RemoteInspector::new(self.inspect)?);
-        let inspector = Arc::clone(&processes) as Arc<dyn ProcessInspector>;
-        let run = RunFacts { jail: Some(self.run_id), processes };
-        let config = proxy::ProxyConfig {
+        let place = Place {
             listeners: self.servers.proxy,
             flows: Arc::new(JailFlows(self.flows)),
             canary: self.canary,
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(authority),
-            engines: listed(self.lists, self.rules.into_engines(run)?),
-            recorder,
-            inspector,
-            upstream: self.upstream,
-            openings: self.openings,
-            workers: self.workers,
-            timeouts: proxy::Timeouts::default(),
+            inspector: Arc::clone(&processes) as Arc<dyn ProcessInspector>,
+            run: RunFacts { jail: Some(self.run_id), processes },
             drain: Duration::ZERO,
         };
-        let served = proxy::run(config, stopped);
-        let refusals: Vec<_> = refusals.get().into_iter().flatten().copied().collect();
-        let Ended { lost, summary } = records.finish_with(&refusals);
-        if lost > 0 {
-            tracing::error!(lost, "records could not be written");
-        }
-        if let Some(summary) = summary {
-            tell(&summary, self.step_summary);
-        }
-        Ok(served?)
+        let refused = move || refusals.get().into_iter().flatten().copied().collect();
+        Ok(service.serve(place, stopped, refused)?)
     }
 }
 

@@ -14,10 +14,10 @@ use std::{
 use httpjail_macos::{accounts, pfctl, state::State};
 use rustix::fs::FlockOperation;
 
-use super::SessionError;
+use super::MacError;
 use crate::{
     backend::{macos::process, user::Identity},
-    session::Swept,
+    session::{SessionError, Swept},
 };
 
 /// Where all runs keep their folders. macOS empties it when it starts, and pf is empty then, too.
@@ -41,13 +41,13 @@ impl Folder {
     /// When another run has it, when processes of the account can't be ended, or when the folder
     /// can't be made.
     pub(super) fn take(account: &Identity) -> Result<Self, SessionError> {
-        let failed = SessionError::Folder;
+        let failed = MacError::Folder;
         let name = account.name().to_string_lossy();
         make_folder(Path::new(BASE)).map_err(failed)?;
         let Some(folder) = Self::lock(&name).map_err(failed)? else {
-            return Err(SessionError::Taken(name.into_owned()));
+            return Err(MacError::Taken(name.into_owned()).into());
         };
-        if folder.sweep(account).map_err(SessionError::Remains)? {
+        if folder.sweep(account).map_err(MacError::Remains)? {
             tracing::info!(%name, "removed what a dead run had left");
         }
         make_folder(&folder.path).map_err(failed)?;
@@ -141,7 +141,7 @@ pub fn cleanup(_all: bool) -> Result<Swept, SessionError> {
     for name in accounts {
         let Ok(account) = Identity::named(OsStr::new(&name)) else { continue };
         let Ok(Some(folder)) = Folder::lock(&name) else { continue };
-        if folder.sweep(&account).map_err(SessionError::Remains)? {
+        if folder.sweep(&account).map_err(MacError::Remains)? {
             swept.runs += 1;
         }
     }

@@ -2,7 +2,7 @@
 
 use httpjail_macos::{anchor, pfctl, state::State};
 
-use super::{SessionError, folder::Folder};
+use super::{MacError, folder::Folder};
 
 /// The jail's rules, loaded, and pf, enabled. It also holds the account.
 #[derive(Debug)]
@@ -18,13 +18,13 @@ impl Guard {
     /// # Errors
     ///
     /// When pf can't be set up; what was is taken down again.
-    pub(super) fn arm(jail: &anchor::Jail, folder: Folder) -> Result<Self, SessionError> {
+    pub(super) fn arm(jail: &anchor::Jail, folder: Folder) -> Result<Self, MacError> {
         let guard = Self { folder, kept: true };
         let mut state = State { anchor: jail.id.anchor(), token: None };
-        guard.folder.note(&state).map_err(SessionError::Folder)?;
+        guard.folder.note(&state).map_err(MacError::Folder)?;
         pfctl::load(&state.anchor, &jail.rules())?;
         state.token = Some(pfctl::enable()?);
-        guard.folder.note(&state).map_err(SessionError::Folder)?;
+        guard.folder.note(&state).map_err(MacError::Folder)?;
         Ok(guard)
     }
 

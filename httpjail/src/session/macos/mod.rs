@@ -24,7 +24,7 @@ mod run;
 mod setup;
 mod told;
 
-pub use error::SessionError;
+pub use error::MacError;
 pub use folder::cleanup;
 pub use run::run;
 pub use setup::setup;

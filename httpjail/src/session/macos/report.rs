@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io};
 
-use super::SessionError;
+use super::MacError;
 use crate::{backend::macos::Open, session::Outcome};
 
 /// How the run ended, as the keeper saw it.
@@ -35,17 +35,17 @@ impl Report {
     }
 
     /// The run's result.
-    pub(super) fn into_result(self, command: OsString) -> Result<Outcome, SessionError> {
+    pub(super) fn into_result(self, command: OsString) -> Result<Outcome, MacError> {
         let errno = match self {
             Self::Ended(outcome) => return Ok(outcome),
             Self::Unstarted(errno) => i32::from(errno),
         };
         Err(match (Open::of(errno), errno) {
-            (Some(open), _) => SessionError::Open(open),
-            (None, libc::ENOENT) => SessionError::NotFound(command),
+            (Some(open), _) => MacError::Open(open),
+            (None, libc::ENOENT) => MacError::NotFound(command),
             (None, errno) => {
                 let source = io::Error::from_raw_os_error(errno);
-                SessionError::NotExecutable { command, source }
+                MacError::NotExecutable { command, source }
             }
         })
     }

@@ -3,8 +3,8 @@
 
 use std::convert::Infallible;
 
-use super::SessionError;
-use crate::rules::Rules;
+use super::MacError;
+use crate::{rules::Rules, session::SessionError};
 
 /// The process that runs a rule's program: there never is one.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(in crate::session) fn start(
 /// When they are one.
 pub(super) fn refuse(rules: &Rules) -> Result<(), SessionError> {
     match rules {
-        Rules::Program(program) => Err(SessionError::NotYet(program.kind().option())),
+        Rules::Program(program) => Err(MacError::NotYet(program.kind().option()).into()),
         Rules::Absent | Rules::QuickJs(_) | Rules::Linked(_) => Ok(()),
     }
 }

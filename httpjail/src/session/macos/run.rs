@@ -5,7 +5,6 @@ use std::{
     fs::File,
     io::{self, PipeWriter, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
-    num::NonZeroUsize,
     os::unix::net::UnixStream,
     sync::Arc,
     thread,
@@ -19,7 +18,7 @@ use httpjail_macos::{
 };
 
 use super::{
-    SessionError, flows::PfFlows, folder::Folder, guard::Guard, keeper::Keeper, report::Report,
+    MacError, flows::PfFlows, folder::Folder, guard::Guard, keeper::Keeper, report::Report,
     rules_process,
 };
 use crate::{
@@ -31,20 +30,19 @@ use crate::{
         },
         user::{self, Identity, as_user},
     },
-    cli::plan::{Lacking, RunPlan, Summary},
+    cli::plan::{Lacking, RunPlan},
     dns,
-    policy::{Lists, NoProcesses, Openings, RunFacts},
+    policy::{NoProcesses, RunFacts},
     proxy,
-    record::{Ended, LogFile, Outputs, Recorder},
-    rules::{Rules, listed},
+    record::LogFile,
     session::{
-        Outcome, doors,
+        Outcome, SessionError, doors,
         servers::{self, Servers},
-        serving::{TcpStub, raise_descriptor_limit, serve_dns, tell},
+        service::{Files, Place, Service},
+        serving::{TcpStub, raise_descriptor_limit, serve_dns},
         way_out,
     },
     tls::{Authority, ChildTrust},
-    upstream,
 };
 
 /// The discard service (RFC 863), on this machine: what failed to be turned would not leave it.
@@ -71,13 +69,17 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
     };
     let folder = Folder::take(&jailed)?;
     doors::announce(&plan, &[], false);
-    let upstream = way_out::options(&plan.upstream, Some(&jailed))?;
+    let upstream = way_out::options(&plan.proxy.upstream, Some(&jailed))?;
     let open_log = |path| as_user(owner.as_ref(), || LogFile::open(path));
-    let log = plan.request_log.as_deref().map(open_log).transpose()?;
-    let records = plan.record.as_deref().map(open_log).transpose()?;
+    let files = Files {
+        log: plan.proxy.request_log.as_deref().map(open_log).transpose()?,
+        records: plan.proxy.record.as_deref().map(open_log).transpose()?,
+        step_summary: None,
+    };
+    let (rules, None) = rules_process::start(plan.proxy.rules.clone(), || Ok(None))?;
     let servers = Servers::bind(plan.published).map_err(SessionError::Proxy)?;
     let ports = servers.ports().map_err(SessionError::Proxy)?;
-    let pf = Pf::open().map_err(SessionError::Device)?;
+    let pf = Pf::open().map_err(MacError::Device)?;
     let authority = Authority::new()?;
     let trust = ChildTrust::prepare(folder.path(), |name| std::env::var_os(name))?;
     let variables = trust.variables().iter().cloned();
@@ -109,33 +111,24 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
     drop(keepers);
     keeper.guard.leave();
     drop(keeper);
-    let service = Service {
+    let proxy = Jailed {
         servers,
         pf,
         authority,
         canary: proxy::Canary::new(&targets, &word),
-        outputs: Outputs {
-            log,
-            records,
-            jail: jail.id.to_string(),
-            urls: plan.urls,
-            summary: plan.summary == Summary::Told,
-        },
-        lists: plan.lists,
-        rules: plan.rules,
-        upstream,
-        openings: plan.openings,
-        workers: plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get),
+        run_id: jail.id.to_string(),
+        service: Service::new(plan.proxy, rules, upstream, files, jail.id.to_string()),
     };
     let link = own.try_clone().map_err(SessionError::Proxy)?;
-    let served = process::become_user(&serves_as).and_then(|()| service.serve(own));
+    let served = process::become_user(&serves_as).and_then(|()| proxy.serve(own));
     if served.is_err() {
         // The keeper takes that for this process's end, and ends the jail.
         let _ = link.shutdown(Shutdown::Both);
     }
     // Its report comes after all is undone; one that is told nothing any more undoes all as well.
     process::reap(pid);
-    served.map_err(SessionError::Proxy)?.ok_or(SessionError::KeeperDied)?.into_result(plan.command)
+    let report = served.map_err(SessionError::Proxy)?.ok_or(MacError::KeeperDied)?;
+    Ok(report.into_result(plan.command)?)
 }
 
 /// Options that ask for what pf can't do must not seem to be followed.
@@ -146,14 +139,14 @@ fn refuse_unsupported(plan: &RunPlan) -> Result<(), SessionError> {
         ("--strict", plan.lacking == Lacking::Refuse),
     ];
     match asked.iter().find(|(_, asked)| *asked) {
-        Some((option, _)) => Err(SessionError::Unsupported(option)),
-        None => rules_process::refuse(&plan.rules),
+        Some((option, _)) => Err(MacError::Unsupported(option).into()),
+        None => rules_process::refuse(&plan.proxy.rules),
     }
 }
 
 /// Says that nobody looks at the rule's file any more.
 fn tell_of_rule_file(plan: &RunPlan) {
-    if let Some(path) = &plan.rule_file {
+    if let Some(path) = &plan.proxy.rule_file {
         let path = path.display();
         tracing::info!("changes of the rule file {path} won't be taken up: not yet on macOS");
     }
@@ -162,10 +155,10 @@ fn tell_of_rule_file(plan: &RunPlan) {
 /// The account that the command runs as.
 fn account(user: Option<&OsStr>) -> Result<Identity, SessionError> {
     let user = user.unwrap_or(OsStr::new(accounts::DEFAULT));
-    let account = Identity::named(user).map_err(SessionError::NoAccount)?;
+    let account = Identity::named(user).map_err(MacError::NoAccount)?;
     let name = account.name().to_string_lossy();
     if account.uid() == 0 || !accounts::is_for_jails(&name) {
-        return Err(SessionError::Account(name.into_owned()));
+        return Err(MacError::Account(name.into_owned()).into());
     }
     Ok(account)
 }
@@ -203,58 +196,39 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
 }
 
 /// What the process does from the fork on: it serves the jail.
-struct Service {
+struct Jailed {
     servers: Servers,
     pf: Pf,
     authority: Authority,
     canary: proxy::Canary,
-    outputs: Outputs,
-    lists: Lists,
-    rules: Rules,
-    upstream: upstream::Options,
-    openings: Openings,
-    workers: usize,
+    run_id: String,
+    service: Service,
 }
 
-impl Service {
+impl Jailed {
     /// Serves until the keeper reports. `None`: it was killed.
     fn serve(self, keeper: UnixStream) -> io::Result<Option<Report>> {
         raise_descriptor_limit();
-        let run_id = self.outputs.jail.clone();
-        let (recorder, records) = Recorder::start(self.outputs)?;
-        let names = Arc::new(dns::Names::recorded(recorder.clone()));
+        let service = self.service.start()?;
+        let names = Arc::new(dns::Names::recorded(service.recorder().clone()));
         let stub = dns::Stub::new(Arc::clone(&names));
         serve_dns(stub.clone(), self.servers.dns)?;
         pass_signals(keeper.try_clone()?)?;
         let (stopped, stop) = io::pipe()?;
         let reported = hear(keeper, stop)?;
-        // pf tells nothing of processes, so no rule is given one: `r.process` is null.
-        let run = RunFacts { jail: Some(run_id), processes: Arc::new(NoProcesses) };
-        let config = proxy::ProxyConfig {
+        let place = Place {
             listeners: self.servers.proxy,
             flows: Arc::new(PfFlows(self.pf)),
             canary: self.canary,
             names,
             dns_tcp: Arc::new(TcpStub(stub)),
             authority: Arc::new(self.authority),
-            engines: listed(self.lists, self.rules.into_engines(run)?),
-            recorder,
             inspector: Arc::new(NoProcesses),
-            upstream: self.upstream,
-            openings: self.openings,
-            workers: self.workers,
-            timeouts: proxy::Timeouts::default(),
+            // pf tells nothing of processes, so no rule is given one: `r.process` is null.
+            run: RunFacts { jail: Some(self.run_id), processes: Arc::new(NoProcesses) },
             drain: Duration::ZERO,
         };
-        let served = proxy::run(config, stopped);
-        let Ended { lost, summary } = records.finish_with(&[]);
-        if lost > 0 {
-            tracing::error!(lost, "records could not be written");
-        }
-        if let Some(summary) = summary {
-            tell(&summary, None);
-        }
-        served.map_err(io::Error::other)?;
+        service.serve(place, stopped, Vec::new).map_err(io::Error::other)?;
         reported.join().map_err(|_| io::Error::other("the keeper's report was lost"))
     }
 }

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 
 use httpjail_macos::accounts;
 
-use super::SessionError;
-use crate::backend::user::Identity;
+use super::MacError;
+use crate::{backend::user::Identity, session::SessionError};
 
 /// Makes the account, if it isn't there; its name and id.
 ///
@@ -22,6 +22,6 @@ pub fn setup(name: Option<&OsStr>) -> Result<(String, u32), SessionError> {
     {
         return Ok((name, account.uid()));
     }
-    let id = accounts::make(&name)?;
+    let id = accounts::make(&name).map_err(MacError::from)?;
     Ok((name, id))
 }

@@ -1,9 +1,9 @@
 //! The modes that tell programs of the proxy: only Linux has them yet.
 
-use super::SessionError;
+use super::MacError;
 use crate::{
     cli::plan::{RunPlan, ServerPlan},
-    session::Outcome,
+    session::{Outcome, SessionError},
 };
 
 /// Refuses `--weak`.
@@ -12,7 +12,7 @@ use crate::{
 ///
 /// Always.
 pub fn run_weak(_plan: RunPlan) -> Result<Outcome, SessionError> {
-    Err(SessionError::NotYet("--weak"))
+    Err(MacError::NotYet("--weak").into())
 }
 
 /// Refuses `--server`.
@@ -21,5 +21,5 @@ pub fn run_weak(_plan: RunPlan) -> Result<Outcome, SessionError> {
 ///
 /// Always.
 pub fn run_server(_plan: ServerPlan) -> Result<Outcome, SessionError> {
-    Err(SessionError::NotYet("--server"))
+    Err(MacError::NotYet("--server").into())
 }

@@ -5,7 +5,6 @@ use std::{
     io,
     net::TcpListener,
     os::fd::{AsFd, AsRawFd, RawFd},
-    pin::Pin,
     sync::Arc,
     thread,
     time::Duration,
@@ -15,16 +14,15 @@ use super::clients::Clients;
 use crate::{
     backend::linux::confine::confine,
     dns,
-    policy::{Lists, NoProcesses, Openings, RunFacts},
+    policy::{NoProcesses, RunFacts},
     proxy,
-    record::{Ended, LogFile, Outputs, Recorder},
-    rules::{Rules, listed},
     session::{
         control::{Channel, Ready, STOP},
         proxy_role::named_certificates,
-        serving::{raise_descriptor_limit, tell},
+        service::{NoDns, Place, Service},
+        serving::raise_descriptor_limit,
     },
-    tls, upstream,
+    tls,
 };
 
 /// All that the role needs, made before the fork.
@@ -37,20 +35,8 @@ pub(super) struct ToldRole {
     pub(super) clients: Clients,
     /// Signs the leaves; none: one is made for this run.
     pub(super) authority: Option<Arc<tls::Authority>>,
-    /// Where its records go.
-    pub(super) outputs: Outputs,
-    /// The page of the job that this run is a part of.
-    pub(super) step_summary: Option<LogFile>,
-    /// What decides before the rule is asked.
-    pub(super) lists: Lists,
-    /// The checked rules.
-    pub(super) rules: Rules,
-    /// How to reach origins.
-    pub(super) upstream: upstream::Options,
-    /// What goes out unread.
-    pub(super) openings: Openings,
-    /// How many threads serve connections.
-    pub(super) workers: usize,
+    /// What it serves by.
+    pub(super) service: Service,
     /// How long what is under way at the end may take.
     pub(super) drain: Duration,
 }
@@ -61,11 +47,7 @@ impl ToldRole {
         let mut fds = vec![self.control.as_fd().as_raw_fd()];
         fds.extend(self.listeners.iter().map(AsRawFd::as_raw_fd));
         fds.extend(self.clients.descriptors());
-        if let Rules::Linked(link) = &self.rules {
-            fds.push(link.stream().as_raw_fd());
-        }
-        let logs = [&self.outputs.log, &self.outputs.records, &self.step_summary];
-        fds.extend(logs.into_iter().flatten().map(|log| log.as_fd().as_raw_fd()));
+        fds.extend(self.service.descriptors());
         fds
     }
 
@@ -89,35 +71,22 @@ impl ToldRole {
         let extent = confine(&named_certificates())?;
         tracing::debug!(?extent, "the proxy is confined");
         self.control.send(Ready { ca_pem: authority.certificate_pem() }.encode())?;
-        let (recorder, records) = Recorder::start(self.outputs)?;
+        let service = self.service.start()?;
         let (stopped, stop) = io::pipe()?;
         watch(self.control, stop)?;
-        let config = proxy::ProxyConfig {
+        let place = Place {
             listeners: self.listeners,
             flows: Arc::new(self.clients),
             canary: proxy::Canary::default(),
             names: Arc::new(dns::Names::new()),
             dns_tcp: Arc::new(NoDns),
             authority,
-            // Nobody tells which process has connected.
-            engines: listed(self.lists, self.rules.into_engines(RunFacts::default())?),
-            recorder,
             inspector: Arc::new(NoProcesses),
-            upstream: self.upstream,
-            openings: self.openings,
-            workers: self.workers,
-            timeouts: proxy::Timeouts::default(),
+            // Nobody tells which process has connected.
+            run: RunFacts::default(),
             drain: self.drain,
         };
-        let served = proxy::run(config, stopped);
-        let Ended { lost, summary } = records.finish_with(&[]);
-        if lost > 0 {
-            tracing::error!(lost, "records could not be written");
-        }
-        if let Some(summary) = summary {
-            tell(&summary, self.step_summary);
-        }
-        Ok(served?)
+        Ok(service.serve(place, stopped, Vec::new)?)
     }
 }
 
@@ -132,14 +101,4 @@ fn watch(control: Channel, stop: io::PipeWriter) -> io::Result<()> {
         drop(stop);
     };
     thread::Builder::new().name("supervisor".to_owned()).spawn(wait).map(drop)
-}
-
-/// Nobody's DNS is turned to a proxy that programs are told of.
-struct NoDns;
-
-impl proxy::TcpDns for NoDns {
-    fn serve(&self, stream: tokio::net::TcpStream) -> Pin<Box<dyn Future<Output = ()>>> {
-        drop(stream);
-        Box::pin(std::future::ready(()))
-    }
 }

@@ -3,9 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    num::NonZeroUsize,
     os::fd::{AsFd, BorrowedFd},
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,10 +16,7 @@ use rustix::{
 use super::{clients::Clients, hide, role::ToldRole};
 use crate::{
     backend::linux::{role::RoleUser, signals::Signals},
-    cli::plan::{Bind, ServerPlan, Summary},
-    policy::Lists,
-    proxy,
-    record::{Outputs, Urls},
+    cli::plan::{Bind, ProxyPlan, ServerPlan, Summary},
     rules::{RuleSource, Rules},
     session::{
         Outcome, SessionError,
@@ -31,6 +26,7 @@ use crate::{
         proxy_process::Proxy,
         proxy_role::own_uid,
         rules_process::{self, RulesProcess},
+        service::{self, Service},
         way_out,
     },
     tls, upstream,
@@ -50,11 +46,10 @@ const LAST_RECORDS: Duration = Duration::from_secs(5);
 /// When the proxy can't be put up, or has ended by itself.
 pub fn run_server(plan: ServerPlan) -> Result<Outcome, SessionError> {
     hide().map_err(SessionError::Proxy)?;
-    let workers = plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get);
-    enough_descriptors(workers)?;
+    enough_descriptors(service::workers(&plan.proxy))?;
     let authority = kept::open()?;
     doors::announce_server(&plan);
-    let upstream = way_out::options(&plan.upstream, None)?;
+    let upstream = way_out::options(&plan.proxy.upstream, None)?;
     let signals = Signals::block().map_err(SessionError::Signals)?;
     let listeners = [plan.binds.http, plan.binds.https].into_iter().zip(DEFAULT_PORTS);
     let listeners =
@@ -63,16 +58,8 @@ pub fn run_server(plan: ServerPlan) -> Result<Outcome, SessionError> {
     let server = Server {
         listeners,
         authority: Arc::new(authority.into_authority()),
-        request_log: plan.request_log,
-        record: plan.record,
-        urls: plan.urls,
-        summary: plan.summary == Summary::Told,
-        lists: plan.lists,
-        rules: plan.rules,
-        rule_file: plan.rule_file,
+        plan: plan.proxy,
         upstream,
-        openings: plan.openings,
-        workers,
         signals,
         ending: Vec::new(),
     };
@@ -113,16 +100,8 @@ impl AsFd for Serving {
 struct Server {
     listeners: Vec<TcpListener>,
     authority: Arc<tls::Authority>,
-    request_log: Option<PathBuf>,
-    record: Option<PathBuf>,
-    urls: Urls,
-    summary: bool,
-    lists: Lists,
-    rules: Rules,
-    rule_file: Option<PathBuf>,
+    plan: ProxyPlan,
     upstream: upstream::Options,
-    openings: crate::policy::Openings,
-    workers: usize,
     signals: Signals,
     /// Proxies that another has taken the place of, and when they must have ended.
     ending: Vec<(Serving, Instant)>,
@@ -131,33 +110,21 @@ struct Server {
 impl Server {
     /// Starts a proxy, which serves when this is over. The process has one thread.
     fn start(&self) -> Result<Serving, SessionError> {
-        let open = |path: &Option<PathBuf>| {
-            let opened = path.as_deref().map(|path| log::open(path, None)).transpose();
-            opened.map(|log| log.map(|log| log.file))
-        };
-        let outputs = Outputs {
-            log: open(&self.request_log)?,
-            records: open(&self.record)?,
-            jail: format!("server-{}", std::process::id()),
-            urls: self.urls,
-            summary: self.summary,
-        };
+        // The page is that of one step of a job, which a server mostly outlives. The other files are
+        // the caller's own.
+        let plan = ProxyPlan { summary: Summary::None, ..self.plan.clone() };
+        let (files, _) = log::open_all(&plan, None)?;
+        let jail = format!("server-{}", std::process::id());
         let listeners = self.listeners.iter().map(TcpListener::try_clone);
         let listeners = listeners.collect::<io::Result<_>>().map_err(SessionError::Proxy)?;
         let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
-        let (rules, rules_process) = rules_process::start(self.rules.clone(), || Ok(None))?;
+        let (rules, rules_process) = rules_process::start(self.plan.rules.clone(), || Ok(None))?;
         let role = ToldRole {
             control: listens,
             listeners,
             clients: Clients::All,
             authority: Some(Arc::clone(&self.authority)),
-            outputs,
-            step_summary: None,
-            lists: self.lists.clone(),
-            rules,
-            upstream: self.upstream.clone(),
-            openings: self.openings.clone(),
-            workers: self.workers,
+            service: Service::new(self.plan.clone(), rules, self.upstream.clone(), files, jail),
             drain: DRAIN,
         };
         let user = match geteuid().is_root() {
@@ -208,10 +175,10 @@ impl Server {
     /// Puts a proxy with the rules as they are now in the place of the one that serves. What that has
     /// under way it may finish.
     fn reload(&mut self, serving: Serving) -> Serving {
-        let before = self.rules.clone();
-        if let Some(path) = &self.rule_file {
+        let before = self.plan.rules.clone();
+        if let Some(path) = &self.plan.rule_file {
             match RuleSource::file(path).and_then(|source| Rules::compile(&source)) {
-                Ok(rules) => self.rules = rules,
+                Ok(rules) => self.plan.rules = rules,
                 Err(error) => {
                     let error = in_full(&error);
                     tracing::error!(error, "the rules stay as they were");
@@ -232,7 +199,7 @@ impl Server {
                     error,
                     "no other proxy can be started; the rules stay as they were"
                 );
-                self.rules = before;
+                self.plan.rules = before;
                 serving
             }
         }

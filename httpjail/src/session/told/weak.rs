@@ -6,9 +6,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    num::NonZeroUsize,
     os::fd::AsFd,
-    path::PathBuf,
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -30,19 +28,18 @@ use crate::{
         spawn::{self, PlainChild, PlainPlan, spawn_plain},
         user::{self, Identity},
     },
-    cli::plan::{Binds, RunPlan, Summary},
-    proxy,
-    record::{LogFile, Outputs},
+    cli::plan::{Binds, RunPlan},
     session::{
         Outcome, SessionError,
         arm::{PROXY_START, enough_descriptors},
         control::Channel,
         doors,
-        log::{self, Log, Owner},
+        log::{self, Owners},
         proxy_process::Proxy,
         proxy_role::own_uid,
         rules_process::{self, RulesProcess},
         run::outcome,
+        service::{self, Service},
         supervise::{Command, End, Watch},
         way_out,
     },
@@ -57,31 +54,25 @@ use crate::{
 /// when something that the command started can't be ended.
 pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
     hide().map_err(SessionError::Proxy)?;
-    let workers = plan.workers.map_or_else(proxy::default_workers, NonZeroUsize::get);
-    enough_descriptors(workers)?;
+    enough_descriptors(service::workers(&plan.proxy))?;
     let identity = user::of_command(plan.user.as_deref())?;
     doors::announce_weak(&plan, identity.is_none() && geteuid().is_root());
-    let upstream = way_out::options(&plan.upstream, identity.as_ref())?;
-    let Records { outputs, step_summary, owners } = records(&plan, identity.as_ref())?;
+    let upstream = way_out::options(&plan.proxy.upstream, identity.as_ref())?;
+    let (files, owners) = log::open_all(&plan.proxy, identity.as_ref())?;
     let inherited = spawn::Signals::capture();
     let signals = Signals::block().map_err(SessionError::Signals)?;
     let folder = Folder::create(&std::env::temp_dir()).map_err(SessionError::Folder)?;
     let (listeners, places) = listen(plan.binds)?;
     let uid = identity.as_ref().map_or(geteuid().as_raw(), Identity::uid);
     let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
-    let (rules, rules_process) = rules_process::start(plan.rules, || Ok(None))?;
+    let (rules, rules_process) = rules_process::start(plan.proxy.rules.clone(), || Ok(None))?;
+    let jail = format!("weak-{}", std::process::id());
     let role = ToldRole {
         control: listens,
         listeners,
         clients: Clients::of(uid).map_err(SessionError::Clients)?,
         authority: None,
-        outputs,
-        step_summary,
-        lists: plan.lists,
-        rules,
-        upstream,
-        openings: plan.openings,
-        workers,
+        service: Service::new(plan.proxy, rules, upstream, files, jail),
         drain: Duration::ZERO,
     };
     // A user of its own, where that can be given. Else nobody can look into it all the same.
@@ -115,26 +106,6 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
         },
         plan.timeout,
     )
-}
-
-/// Where records go, and whose the files will be.
-struct Records {
-    outputs: Outputs,
-    step_summary: Option<LogFile>,
-    owners: [Option<Owner>; 2],
-}
-
-fn records(plan: &RunPlan, identity: Option<&Identity>) -> Result<Records, SessionError> {
-    let open = |path: &Option<PathBuf>| {
-        path.as_deref().map(|path| log::open(path, identity)).transpose().map(Log::split)
-    };
-    let ((log, log_owner), (records, record_owner)) =
-        (open(&plan.request_log)?, open(&plan.record)?);
-    let is_told = plan.summary == Summary::Told;
-    let step_summary = if is_told { log::open_step_summary(identity) } else { None };
-    let jail = format!("weak-{}", std::process::id());
-    let outputs = Outputs { log, records, jail, urls: plan.urls, summary: is_told };
-    Ok(Records { outputs, step_summary, owners: [log_owner, record_owner] })
 }
 
 /// Binds where the user says, or else one port of the kernel's choice for both.
@@ -173,7 +144,7 @@ struct Up {
     rules: Option<RulesProcess>,
     others: Spared,
     signals: Signals,
-    _log_owners: [Option<Owner>; 2],
+    _log_owners: Owners,
     _folder: Folder,
 }
 
