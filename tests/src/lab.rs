@@ -323,6 +323,15 @@ impl Lab {
         self.folder.path().join("home")
     }
 
+    /// A folder that root alone may write to, as may nobody else above it.
+    ///
+    /// # Panics
+    /// When it has no plain name.
+    #[must_use]
+    pub fn roots_folder(&self) -> String {
+        self.folder.path().join("roots").to_str().expect("a plain name").to_owned()
+    }
+
     /// Where commands put temporary files.
     #[must_use]
     pub fn temporary(&self) -> PathBuf {
@@ -445,16 +454,21 @@ fn new_folder() -> TempDir {
 
 /// Gives the namespace its own name service and users; sudo asks the plain user for no password.
 fn furnish(client: &Namespace, folder: &Path) {
+    // sudo looks the machine's own name up.
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let existing = |path| fs::read_to_string(path).expect("every system has users and groups");
     let home = folder.join("home");
     let user = format!("{USER_NAME}:x:{USER_UID}:{USER_GID}::{}:/bin/sh\n", home.display());
     let groups = format!(
         "{USER_NAME}:x:{USER_GID}:\ndocker:x:{DOCKER_GID}:{USER_NAME}\nfriends:x:{FRIENDS_GID}:{USER_NAME}\n"
     );
-    let sudoers = "root ALL=(ALL) ALL\n".to_owned() + USER_NAME + " ALL=(ALL) NOPASSWD: ALL\n";
+    // The lab's authority stands for the system's, which sudo doesn't take away.
+    let sudoers = format!(
+        "Defaults env_keep += SSL_CERT_FILE\nroot ALL=(ALL) ALL\n{USER_NAME} ALL=(ALL) NOPASSWD: ALL\n"
+    );
     let files = [
         ("/etc/resolv.conf", format!("nameserver {NAMESERVER_V4}\noptions timeout:1 attempts:1\n")),
-        ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
+        ("/etc/hosts", format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {machine}\n")),
         ("/etc/passwd", existing("/etc/passwd") + &user),
         ("/etc/group", existing("/etc/group") + &groups),
         ("/etc/shadow", existing("/etc/shadow") + USER_NAME + ":*:19000:0:99999:7:::\n"),

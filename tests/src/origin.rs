@@ -172,16 +172,18 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// Answers with the files of a folder, as a web server with no settings would.
+/// Answers with the files of a folder, as a web server with no settings would; for a folder in it,
+/// with that one's index.
 pub fn folder(root: PathBuf) -> impl Fn(&Seen) -> Reply + Send + Sync + 'static {
     move |seen| {
         let path = seen.target.split('?').next().unwrap_or_default();
         let mut file = root.join(path.trim_start_matches('/'));
-        if path.ends_with('/') {
+        let is_folder = file.is_dir();
+        if is_folder {
             file.push("index.html");
         }
         let content = std::fs::read(file);
-        let kind = if path.ends_with('/') { "text/html" } else { "application/octet-stream" };
+        let kind = if is_folder { "text/html" } else { "application/octet-stream" };
         let status = if content.is_ok() { 200 } else { 404 };
         let reply = Response::builder().status(status).header("content-type", kind);
         reply.body(content.unwrap_or_default().into()).expect("a legal reply")

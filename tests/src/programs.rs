@@ -16,6 +16,7 @@ pub const DEBIAN_PACKAGES: &[&str] = &[
     "golang-go",
     "iproute2",
     "iputils-ping",
+    "jq",
     "libnss3-tools",
     "make",
     "netcat-openbsd",

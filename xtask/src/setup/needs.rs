@@ -166,6 +166,7 @@ const TEST: &[Need] = &[
     program("openssl", "openssl"),
     program("dig", "bind9-dnsutils"),
     program("ping", "iputils-ping"),
+    program("jq", "jq"),
     program("nc", "netcat-openbsd"),
     program("ssh", "openssh-client"),
     program("dropbear", "dropbear-bin"),
