@@ -223,6 +223,7 @@ const BENCH: &[Need] = &[
     program("openssl", "openssl"),
     program("nginx", "nginx-light"),
     program("wrk", "wrk"),
+    program("perf", "linux-perf"),
     program("h2load", "nghttp2-client"),
     debian(Proof::File("/usr/lib/squid/security_file_certgen"), "squid-openssl"),
     debian(Proof::File("/usr/bin/python3"), "python3"),
