@@ -9,12 +9,13 @@ const RULE: &str = "r.host === 'a.test'";
 /// requests of the same version; in one that doesn't, it says something else and the origin sees
 /// none.
 fn assert_same(lab: &Lab, origin: &Origin, script: &str, version: Version) -> Finished {
+    let start = origin.seen().len();
     let outside = lab.outside().sh(script).exits(0);
-    let without = origin.seen();
+    let without = origin.seen()[start..].to_vec();
     assert!(without.iter().all(|seen| seen.version == version), "without a jail: {without:?}");
     let allowed = lab.jail().as_user().js(RULE).sh(script).exits(0);
     assert_eq!(allowed.stdout, outside.stdout, "{allowed:?}");
-    let within = origin.seen()[without.len()..].to_vec();
+    let within = origin.seen()[start + without.len()..].to_vec();
     assert!(within.iter().all(|seen| seen.version == version), "{within:?}");
     let lines = |seen: &[Seen]| {
         // Some clients name the default port, which the proxy leaves out.
@@ -160,7 +161,7 @@ public class Ask {
     }
 }"#;
     const STORE: &str = "if [ -z \"$JAVA_TOOL_OPTIONS\" ]; then
-        keytool -importcert -noprompt -alias lab -storepass changeit -keystore store -file $SSL_CERT_FILE
+        [ -e store ] || keytool -importcert -noprompt -alias lab -storepass changeit -keystore store -file $SSL_CERT_FILE
         export JAVA_TOOL_OPTIONS='-Djavax.net.ssl.trustStore=store -Djavax.net.ssl.trustStorePassword=changeit'
     fi 2> /dev/null; ";
     let lab = Lab::new();
@@ -170,6 +171,9 @@ public class Ask {
     let script = format!("{STORE} java -XX:TieredStopAtLevel=1 -cp . Ask https://a.test/");
     let allowed = assert_same(&lab, &a, &script, Version::HTTP_2);
     assert_eq!(allowed.stdout, "[200 HTTP_2 hello from a.test\n]\n", "{allowed:?}");
+    // Without TLS it asks for an upgrade to HTTP/2 (h2c), which goes no further than the proxy.
+    let allowed = assert_same(&lab, &a, &script.replace("https:", "http:"), Version::HTTP_11);
+    assert_eq!(allowed.stdout, "[200 HTTP_1_1 hello from a.test\n]\n", "{allowed:?}");
     lab.assert_clean();
 }
 
