@@ -14,10 +14,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 3)]
     pub(super) rounds: u32,
     /// How long each load lasts.
-    #[arg(long, default_value_t = 5, value_name = "SECS")]
+    #[arg(long, default_value_t = 2, value_name = "SECS")]
     pub(super) seconds: u32,
     /// How often each command is started.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 40)]
     pub(super) starts: u32,
     /// Who takes part.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Contestant::ALL)]
