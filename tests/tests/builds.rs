@@ -1,4 +1,4 @@
-//! What builds, debuggers and a browser do works in a jail as it does without.
+//! What builds and debuggers do works in a jail as it does without.
 
 use httpjail_tests::{Finished, Lab};
 
@@ -46,30 +46,4 @@ fn strace_follows_children() {
     assert_works_alike(script, |ran| {
         ["3", "4", "5"].iter().all(|code| ran.stdout.contains(&format!("exit_group({code})")))
     });
-}
-
-/// The browser keeps its own sandbox: as a plain user it ends if it can't have one. It has a list of
-/// authorities of its own, to which the user's database of certificates adds.
-#[test]
-fn chromium_shows_a_page() {
-    const TRUST: &str = "mkdir -p $HOME/.pki/nssdb
-        certutil -d sql:$HOME/.pki/nssdb -N --empty-password
-        certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n jail -i $NODE_EXTRA_CA_CERTS";
-    // Nothing but what is asked for, as far as the browser can be told.
-    const QUIET: &str = "--no-first-run --disable-background-networking --disable-component-update";
-    let lab = Lab::new();
-    let a = lab.origin("a.test");
-    let script = format!(
-        "export HOME=$(realpath $(mktemp -d -p .)); {TRUST}
-         chromium --headless --disable-gpu {QUIET} --dump-dom https://a.test/ 2> err || tail err"
-    );
-    let outside = lab.outside().as_user().sh(&script);
-    assert!(outside.stdout.contains("hello from a.test"), "without a jail: {outside:?}");
-    let allowed = lab.jail().as_user().js("r.host === 'a.test'").sh(&script);
-    assert!(allowed.stdout.contains("hello from a.test"), "{allowed:?}");
-    let before = a.seen().len();
-    let denied = lab.jail().as_user().js("false").sh(&script);
-    assert!(denied.stdout.contains("blocked by httpjail"), "the browser shows why: {denied:?}");
-    assert_eq!(a.seen().len(), before, "a denied request got out");
-    lab.assert_clean();
 }

@@ -9,12 +9,13 @@ const RULE: &str = "r.host === 'a.test'";
 /// requests of the same version; in one that doesn't, it says something else and the origin sees
 /// none.
 fn assert_same(lab: &Lab, origin: &Origin, script: &str, version: Version) -> Finished {
+    let start = origin.seen().len();
     let outside = lab.outside().sh(script).exits(0);
-    let without = origin.seen();
+    let without = origin.seen()[start..].to_vec();
     assert!(without.iter().all(|seen| seen.version == version), "without a jail: {without:?}");
     let allowed = lab.jail().as_user().js(RULE).sh(script).exits(0);
     assert_eq!(allowed.stdout, outside.stdout, "{allowed:?}");
-    let within = origin.seen()[without.len()..].to_vec();
+    let within = origin.seen()[start + without.len()..].to_vec();
     assert!(within.iter().all(|seen| seen.version == version), "{within:?}");
     let lines = |seen: &[Seen]| {
         // Some clients name the default port, which the proxy leaves out.
@@ -130,6 +131,116 @@ for (let n = 0; n < 30; n++) {
     stream.end(n % 2 ? "body" : undefined);
 }"#;
     assert_eq!(assert_works(&format!("node -e '{program}'"), Version::HTTP_2).stdout, "all\n");
+}
+
+/// By the client that comes with Java since 11, built by a small compiler.
+#[test]
+fn java() {
+    const PROGRAM: &str = r#"
+import java.net.URI;
+import java.net.http.*;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.util.stream.*;
+
+public class Ask {
+    public static void main(String[] urls) throws Exception {
+        HttpClient client = HttpClient.newHttpClient();
+        String url = urls[0];
+        var answers = IntStream.range(0, 30).parallel().mapToObj(n -> ask(client, url, n));
+        System.out.println(answers.distinct().collect(Collectors.toList()));
+    }
+    static String ask(HttpClient client, String url, int n) {
+        var request = HttpRequest.newBuilder(URI.create(url + n));
+        if (n % 2 == 1) request.POST(BodyPublishers.ofString("x".repeat(100000)));
+        try {
+            var reply = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
+            return reply.statusCode() + " " + reply.version() + " " + reply.body();
+        } catch (Exception error) {
+            return error.toString();
+        }
+    }
+}"#;
+    const STORE: &str = "if [ -z \"$JAVA_TOOL_OPTIONS\" ]; then
+        [ -e store ] || keytool -importcert -noprompt -alias lab -storepass changeit -keystore store -file $SSL_CERT_FILE
+        export JAVA_TOOL_OPTIONS='-Djavax.net.ssl.trustStore=store -Djavax.net.ssl.trustStorePassword=changeit'
+    fi 2> /dev/null; ";
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    std::fs::write(lab.home().join("Ask.java"), PROGRAM).expect("the home is there");
+    lab.outside().sh("ecj -proc:none -17 Ask.java").exits(0);
+    let script = format!("{STORE} java -XX:TieredStopAtLevel=1 -cp . Ask https://a.test/");
+    let allowed = assert_same(&lab, &a, &script, Version::HTTP_2);
+    assert_eq!(allowed.stdout, "[200 HTTP_2 hello from a.test\n]\n", "{allowed:?}");
+    // Without TLS it asks for an upgrade to HTTP/2 (h2c), which goes no further than the proxy.
+    let allowed = assert_same(&lab, &a, &script.replace("https:", "http:"), Version::HTTP_11);
+    assert_eq!(allowed.stdout, "[200 HTTP_1_1 hello from a.test\n]\n", "{allowed:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn go() {
+    const PROGRAM: &str = r#"package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+func main() {
+	var all sync.WaitGroup
+	for n := 0; n < 30; n++ {
+		all.Add(1)
+		go func(n int) {
+			defer all.Done()
+			url := fmt.Sprintf("https://a.test/%d", n)
+			var reply *http.Response
+			var err error
+			if n%2 == 0 {
+				reply, err = http.Get(url)
+			} else {
+				reply, err = http.Post(url, "text/plain", strings.NewReader(strings.Repeat("x", 100000)))
+			}
+			if err != nil {
+				panic(err)
+			}
+			text, err := io.ReadAll(reply.Body)
+			if err != nil || reply.ProtoMajor != 2 || string(text) != "hello from a.test\n" {
+				panic(fmt.Sprint(err, reply, string(text)))
+			}
+		}(n)
+	}
+	all.Wait()
+	fmt.Println("all")
+}
+"#;
+    let lab = Lab::new();
+    let a = lab.origin("a.test");
+    std::fs::write(lab.home().join("ask.go"), PROGRAM).expect("the home is there");
+    let build = "GOCACHE=$PWD/cache GOPATH=$PWD/go go build -o ask ask.go";
+    lab.outside().sh(build).exits(0);
+    assert_eq!(assert_same(&lab, &a, "./ask", Version::HTTP_2).stdout, "all\n");
+    lab.assert_clean();
+}
+
+#[test]
+fn python_httpx() {
+    let program = r#"
+import asyncio, httpx
+async def main():
+    async with httpx.AsyncClient(http2=True, timeout=15) as client:
+        def ask(n):
+            url = f"https://a.test/{n}"
+            return client.post(url, content=b"x" * 100000) if n % 2 else client.get(url)
+        for reply in await asyncio.gather(*(ask(n) for n in range(30))):
+            assert (reply.status_code, reply.http_version) == (200, "HTTP/2"), reply
+            assert reply.text == "hello from a.test\n", reply.text
+    print("all")
+asyncio.run(main())"#;
+    let script = format!("/usr/bin/python3 -c '{program}'");
+    assert_eq!(assert_works(&script, Version::HTTP_2).stdout, "all\n");
 }
 
 fn assert_grpc(url: &str, client: impl Fn(&httpjail_tests::Invocation<'_>, &str) -> Finished) {

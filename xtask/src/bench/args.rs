@@ -14,10 +14,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 3)]
     pub(super) rounds: u32,
     /// How long each load lasts.
-    #[arg(long, default_value_t = 5, value_name = "SECS")]
+    #[arg(long, default_value_t = 2, value_name = "SECS")]
     pub(super) seconds: u32,
     /// How often each command is started.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 40)]
     pub(super) starts: u32,
     /// Who takes part.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Contestant::ALL)]
@@ -25,7 +25,11 @@ pub(crate) struct BenchArgs {
     /// Only what has this in its name.
     #[arg(long, value_name = "WORD")]
     pub(super) only: Option<String>,
-    /// Write the figures into docs/performance.md.
+    /// Sample httpjail's processes with perf during each measurement, and tell the three largest
+    /// costs of each instead of the figures, which sampling lowers.
+    #[arg(long)]
+    pub(super) profile: bool,
+    /// Write the figures, or with `--profile` the costs, into docs/performance.md.
     #[arg(long)]
     pub(super) write: bool,
     /// Measure this binary instead of a fresh release build.
@@ -46,8 +50,10 @@ impl BenchArgs {
             httpjail.into(),
         ];
         args.extend(self.only.iter().map(|word| format!("--only={word}").into()));
-        if self.write {
-            args.push("--write".into());
+        for (is_set, option) in [(self.write, "--write"), (self.profile, "--profile")] {
+            if is_set {
+                args.push(option.into());
+            }
         }
         args
     }

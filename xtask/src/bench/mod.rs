@@ -4,10 +4,12 @@
 mod arena;
 mod args;
 mod contestant;
+mod cost;
 mod crowd;
 mod load;
 mod median;
 mod origin;
+mod profile;
 mod program;
 mod report;
 mod rival;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::args::BenchArgs;
 use super::contestant::Contestant;
 use super::median::{brief, median};
+use super::profile::Costs;
 use crate::tools;
 
 /// What a figure of httpjail shall reach.
@@ -176,6 +177,24 @@ pub(super) fn publish(rows: &[Row], notes: &[String], args: &BenchArgs) -> Resul
     let table = format!("{}{head}{notes}", table(rows, args)?);
     println!("{table}");
     if args.write { write("figures", &table) } else { Ok(()) }
+}
+
+/// Prints the largest costs of each row, and writes them into the document if asked to.
+pub(super) fn publish_costs(profiles: &[(String, Costs)], args: &BenchArgs) -> Result<()> {
+    let lines: Vec<_> = profiles.iter().map(|(name, costs)| costs_line(name, costs)).collect();
+    let table = format!("{}.\n\n{COSTS_HEAD}\n{}", machine()?, lines.join("\n"));
+    println!("{table}");
+    if args.write { write("costs", &table) } else { Ok(()) }
+}
+
+const COSTS_HEAD: &str = "| | largest cost | second | third |\n|---|---|---|---|";
+
+fn costs_line(name: &str, costs: &Costs) -> String {
+    let mut cells = vec![name.to_owned()];
+    for (cost, share) in costs.largest().into_iter().take(3) {
+        cells.push(format!("{cost}, {:.0} %", share * 100.0));
+    }
+    format!("| {} |", cells.join(" | "))
 }
 
 /// Puts a text into the document's place of this name.

@@ -9,6 +9,7 @@ use super::args::BenchArgs;
 use super::contestant::{Contestant, Field};
 use super::crowd;
 use super::load::{Answered, Load, Reuse};
+use super::profile::{Costs, Recording};
 use super::report::{self, Row, Wanted};
 use super::startup;
 use super::streams::{self, Streams};
@@ -37,8 +38,10 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
 /// When a server can't be started, or an answer isn't what it should be.
 pub(crate) fn inside(args: &BenchArgs) -> Result<()> {
     let httpjail = args.httpjail.as_deref().context("no binary to measure")?;
-    let field = Field::prepare(httpjail, &args.contestants)?;
-    let mut suite = Suite { args, field, rows: Vec::new() };
+    let contestants =
+        if args.profile { &[Contestant::Httpjail][..] } else { args.contestants.as_slice() };
+    let field = Field::prepare(httpjail, contestants)?;
+    let mut suite = Suite { args, field, rows: Vec::new(), profiles: Vec::new() };
     suite.starts()?;
     for load in LOADS {
         suite.load(load)?;
@@ -46,11 +49,14 @@ pub(crate) fn inside(args: &BenchArgs) -> Result<()> {
     for (name, streams) in STREAMS {
         suite.streams(name, streams)?;
     }
-    suite.latency()?;
-    suite.sustained()?;
     for (name, way, scheme, wanted) in TRANSFERS {
         suite.transfer(name, way, scheme, wanted)?;
     }
+    if args.profile {
+        return report::publish_costs(&suite.profiles, args);
+    }
+    suite.latency()?;
+    suite.sustained()?;
     suite.crowd()?;
     report::publish(&suite.rows, suite.field.notes(), args)
 }
@@ -120,6 +126,8 @@ struct Suite<'a> {
     args: &'a BenchArgs,
     field: Field,
     rows: Vec<Row>,
+    /// What each row's work was.
+    profiles: Vec<(String, Costs)>,
 }
 
 type Start = fn(Contestant, &Field) -> Result<f64>;
@@ -136,12 +144,14 @@ impl Suite<'_> {
                 continue;
             }
             let mut row = Row::new(name, "ms", wanted);
+            let recording = self.record()?;
             for round in 0..self.args.starts {
                 // A rival has no part in a start: it runs already.
                 for contestant in self.turn(round, &[]) {
                     row.add(contestant, start(contestant, &self.field)?);
                 }
             }
+            self.keep(name, recording)?;
             self.finish(row);
         }
         Ok(())
@@ -194,6 +204,7 @@ impl Suite<'_> {
         }
         let mut row = Row::new(name, "requests/s", wanted);
         let mut cpu = Row::new("⤷ proxy CPU per request", "µs", Wanted::Open);
+        let recording = self.record()?;
         for round in 0..self.args.rounds {
             for contestant in self.turn(round, rivals) {
                 let Some(answered) =
@@ -207,6 +218,7 @@ impl Suite<'_> {
                 }
             }
         }
+        self.keep(name, recording)?;
         self.finish_with(row, [cpu]);
         Ok(())
     }
@@ -239,13 +251,12 @@ impl Suite<'_> {
         let mut row = Row::new(name, "MB/s", wanted);
         let mut cpu = Row::new("⤷ proxy CPU", "s/GiB", Wanted::AtMost(0.9));
         let mut peak = Row::new("⤷ proxy peak memory", "MB", Wanted::AtMost(25.0));
+        let recording = self.record()?;
         for round in 0..self.args.rounds {
-            // squid intercepts the ports of HTTP alone; once takes mitmproxy long enough.
-            let rivals: Rivals = match (scheme, round) {
-                (OPAQUE, 0) => &[Contestant::Mitmproxy],
-                (OPAQUE, _) => &[],
-                (_, 0) => &[Contestant::Squid, Contestant::Mitmproxy],
-                _ => &[Contestant::Squid],
+            // squid intercepts the ports of HTTP alone.
+            let rivals: Rivals = match scheme {
+                OPAQUE => &[Contestant::Mitmproxy],
+                _ => &[Contestant::Squid, Contestant::Mitmproxy],
             };
             for contestant in self.turn(round, rivals) {
                 let Some(transferred) =
@@ -260,6 +271,7 @@ impl Suite<'_> {
                 }
             }
         }
+        self.keep(name, recording)?;
         self.finish_with(row, [cpu, peak]);
         Ok(())
     }
@@ -282,12 +294,27 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// Who is measured in which order: every round begins with another one.
+    /// Samples from now on, if that was asked for.
+    fn record(&self) -> Result<Option<Recording>> {
+        self.args.profile.then(|| Recording::start(self.field.folder())).transpose()
+    }
+
+    /// Keeps what was sampled during a row.
+    fn keep(&mut self, name: &str, recording: Option<Recording>) -> Result<()> {
+        if let Some(recording) = recording {
+            self.profiles.push((name.to_owned(), recording.stop()?));
+        }
+        Ok(())
+    }
+
+    /// Who is measured in which order: every round begins with another one. mitmproxy, which is
+    /// far from the others, has one round.
     fn turn(&self, round: u32, rivals: Rivals) -> Vec<Contestant> {
         let mut order = self.field.contestants().to_vec();
         let first = round as usize % order.len().max(1);
         order.rotate_left(first);
         order.retain(|contestant| !contestant.is_rival() || rivals.contains(contestant));
+        order.retain(|contestant| *contestant != Contestant::Mitmproxy || round == 0);
         order
     }
 

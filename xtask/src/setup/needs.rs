@@ -183,12 +183,17 @@ const TEST: &[Need] = &[
     program("chromium", "chromium"),
     program("certutil", "libnss3-tools"),
     program("keytool", "default-jre-headless"),
+    program("ecj", "ecj"),
     program("h2load", "nghttp2-client"),
     debian(Proof::File("/etc/ssl/certs/ca-certificates.crt"), "ca-certificates"),
     debian(Proof::File("/usr/bin/python3"), "python3"),
     debian(Proof::PythonModule("requests"), "python3-requests"),
     debian(Proof::PythonModule("pip"), "python3-pip"),
     debian(Proof::PythonModule("grpc"), "python3-grpcio"),
+    debian(Proof::PythonModule("websockets"), "python3-websockets"),
+    debian(Proof::PythonModule("httpx"), "python3-httpx"),
+    debian(Proof::PythonModule("h2"), "python3-h2"),
+    debian(Proof::File("/usr/share/nodejs/ws"), "node-ws"),
 ];
 
 /// A compiler with its library's source, so that it can be built for BPF and for macOS.
@@ -223,6 +228,7 @@ const BENCH: &[Need] = &[
     program("openssl", "openssl"),
     program("nginx", "nginx-light"),
     program("wrk", "wrk"),
+    program("perf", "linux-perf"),
     program("h2load", "nghttp2-client"),
     debian(Proof::File("/usr/lib/squid/security_file_certgen"), "squid-openssl"),
     debian(Proof::File("/usr/bin/python3"), "python3"),

@@ -44,8 +44,10 @@ fn each_event_comes_before_the_next_is_sent() {
             assert!(client.until(b"\n\n").ends_with(&event));
             delays.push(sent.elapsed());
         }
-        // Some 0.1 ms; nothing in the proxy waits, while a busy machine may.
+        // Some 0.1 ms; nothing in the proxy waits, while a busy machine may: of so many, some come
+        // through as fast as they are.
         delays.sort();
+        assert!(delays[delays.len() / 4] < Duration::from_millis(5), "{delays:?}");
         assert!(delays[delays.len() / 2] < Duration::from_millis(50), "{delays:?}");
     }
 }
