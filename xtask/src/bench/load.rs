@@ -71,15 +71,18 @@ impl Load {
     }
 }
 
+/// What wrk tells.
 #[derive(PartialEq, Debug)]
-struct Report {
-    per_second: f64,
+pub(super) struct Report {
+    /// Answers per second, whichever they are.
+    pub(super) per_second: f64,
     answers: f64,
-    failures: u64,
+    /// How many requests had no answer, or not a good one.
+    pub(super) failures: u64,
 }
 
 impl Report {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let lines = || text.lines().map(str::trim);
         let after = |prefix| lines().find_map(|line: &str| line.strip_prefix(prefix));
         let per_second = after("Requests/sec:")?.trim().parse().ok()?;

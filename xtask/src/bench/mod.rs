@@ -5,6 +5,7 @@ mod arena;
 mod args;
 mod contestant;
 mod crowd;
+mod deciding;
 mod load;
 mod median;
 mod origin;

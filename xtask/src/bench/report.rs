@@ -30,6 +30,8 @@ pub(super) enum Wanted {
     AboveNoJail(f64),
     /// Less than so much.
     AtMost(f64),
+    /// At least so much.
+    AtLeast(f64),
 }
 
 /// One line of the table.
@@ -102,6 +104,7 @@ impl Row {
                 (format!("< no jail + {more}"), at_least(no_jail.map(|n| n + more), httpjail))
             }
             Wanted::AtMost(most) => (format!("< {most}"), at_least(Some(most), httpjail)),
+            Wanted::AtLeast(least) => (format!("≥ {least}"), at_least(httpjail, Some(least))),
         };
         match reached {
             Some(true) => format!("{text}: yes"),

@@ -8,6 +8,7 @@ use super::arena;
 use super::args::BenchArgs;
 use super::contestant::{Contestant, Field};
 use super::crowd;
+use super::deciding;
 use super::load::{Answered, Load, Reuse};
 use super::report::{self, Row, Wanted};
 use super::startup;
@@ -50,6 +51,7 @@ pub(crate) fn inside(args: &BenchArgs) -> Result<()> {
         suite.transfer(name, way, scheme, wanted)?;
     }
     suite.crowd()?;
+    suite.deciding()?;
     report::publish(&suite.rows, args)
 }
 
@@ -246,6 +248,18 @@ impl Suite<'_> {
             if self.is_wanted(name) && self.args.has(Contestant::Httpjail) {
                 let mut row = Row::new(name, "MB", Wanted::AtMost(most));
                 row.add(Contestant::Httpjail, weigh(&self.field)?);
+                self.finish(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// What programs that decide, and records, cost.
+    fn deciding(&mut self) -> Result<()> {
+        if self.args.has(Contestant::Httpjail)
+            && deciding::NAMES.iter().any(|name| self.is_wanted(name))
+        {
+            for row in deciding::rows(&self.field, self.args.rounds, self.args.seconds)? {
                 self.finish(row);
             }
         }
