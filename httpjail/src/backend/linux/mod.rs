@@ -15,6 +15,7 @@ mod procfs;
 mod remains;
 pub(crate) mod role;
 pub(crate) mod signals;
+mod sock_diag;
 pub mod spawn;
 
 #[cfg(test)]
@@ -23,6 +24,6 @@ mod kernel_tests;
 mod testing;
 
 pub use super::user;
-pub(crate) use bpf::maps::{Endpoints, JailId, Maps};
+pub(crate) use bpf::maps::{Endpoints, JailId, Maps, Refused};
 pub use bpf::object::ObjectError;
 pub use parent::KernelError;
