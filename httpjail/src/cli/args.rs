@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{
-    ArgAction, Args, Parser,
+    ArgAction, Args, CommandFactory, Parser,
     builder::{OsStringValueParser, TypedValueParser},
 };
 
@@ -60,6 +60,34 @@ pub(super) struct Cli {
 
     #[command(flatten)]
     pub(super) run: RunArgs,
+}
+
+impl Cli {
+    /// Reads the words of a command line.
+    ///
+    /// # Errors
+    ///
+    /// Clap's own, which may be a page of help.
+    pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(verbosity_behind_action(words.into_iter().collect()))
+    }
+}
+
+/// Puts each `-v` that stands before the name of an action behind it: clap takes any option before the
+/// name for a sign that a command of this name is to be run.
+fn verbosity_behind_action(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_verbose = |word: &&OsString| {
+        word.to_str().is_some_and(|word| {
+            let letters = word.strip_prefix('-').unwrap_or_default();
+            word == "--verbose" || !letters.is_empty() && letters.bytes().all(|it| it == b'v')
+        })
+    };
+    let verbose = words.iter().skip(1).take_while(is_verbose).count();
+    let is_action = |word: &OsString| Cli::command().find_subcommand(word).is_some();
+    if verbose > 0 && words.get(verbose + 1).is_some_and(is_action) {
+        words[1..=verbose + 1].rotate_right(1);
+    }
+    words
 }
 
 /// Options of a run, of `--server` and of `--test`.
@@ -211,11 +239,19 @@ pub(super) struct RunArgs {
     pub(super) user: Option<OsString>,
 
     /// Leave this variable as it is in the command's environment; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = OsStringValueParser::new().try_map(options::variable)
+    )]
     pub(super) keep_env: Vec<OsString>,
 
     /// Take this variable out of the command's environment; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = OsStringValueParser::new().try_map(options::variable)
+    )]
     pub(super) unset_env: Vec<OsString>,
 
     /// Serve the jail's connections on so many threads, instead of on one for every two cores

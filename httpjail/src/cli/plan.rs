@@ -7,7 +7,7 @@ mod proxy;
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    path::{self, PathBuf},
     time::Duration,
 };
 
@@ -164,6 +164,7 @@ impl Plan {
         match cli.run.test {
             Some(words) => {
                 let told = Told { headers: cli.run.header, program: cli.run.process };
+        different_logs(&cli.run)?;
                 let mut facts = question(&words)?;
                 told.fill(&mut facts);
                 let lists = Lists { allow: cli.run.allow, deny: cli.run.deny };
@@ -230,6 +231,17 @@ fn network(word: &OsStr) -> Option<String> {
 fn rules(run: &RunArgs) -> Result<Rules, PlanError> {
     Ok(match run {
         RunArgs { js: Some(code), .. } => Rules::compile(&RuleSource::inline(code.into())?)?,
+/// Sees to it that log and records don't get into each other's way; streams may be shared.
+fn different_logs(run: &RunArgs) -> Result<(), PlanError> {
+    let (Some(log), Some(records)) = (&run.request_log, &run.record) else { return Ok(()) };
+    let whole = |path: &PathBuf| path::absolute(path).unwrap_or_else(|_| path.clone());
+    let log = whole(log);
+    if log == whole(records) && !log.starts_with("/dev") {
+        return Err(PlanError::OneLog(log));
+    }
+    Ok(())
+}
+
         RunArgs { js_file: Some(path), .. } => Rules::compile(&RuleSource::file(path)?)?,
         RunArgs { sh: Some(script), .. } => Rules::Program(Program::script(script)?),
         RunArgs { proc: Some(command), .. } => Rules::Program(Program::lines(command)?),
@@ -245,6 +257,21 @@ mod tests {
     fn tells_a_network_from_a_command() {
         assert_eq!(network(OsStr::new("10.0.0.0/8")).as_deref(), Some("10.0.0.0/8"));
         for command in ["all", "curl", "./10.0.0.0/8", "bin/8"] {
+    #[test]
+    fn log_and_records_are_two_files_or_one_stream() {
+        let read = |words: [&str; 4]| {
+            let words = ["httpjail"].iter().chain(&words).chain(&["cmd"]).map(OsString::from);
+            different_logs(&Cli::read(words).unwrap().run)
+        };
+        for (log, records) in [("a", "a"), ("./a", "a"), ("a", "././a")] {
+            let read = read(["--request-log", log, "--record", records]);
+            assert!(matches!(read, Err(PlanError::OneLog(_))), "{log} {records}");
+        }
+        for (log, records) in [("a", "b"), ("a", "b/a"), ("/dev/stderr", "/dev/stderr")] {
+            assert!(read(["--request-log", log, "--record", records]).is_ok(), "{log} {records}");
+        }
+    }
+
             assert_eq!(network(OsStr::new(command)), None, "{command}");
         }
     }

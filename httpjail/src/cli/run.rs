@@ -1,12 +1,11 @@
 //! From the command line to the exit code.
 
 use std::{
+    env,
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
 };
-
-use clap::Parser;
 
 #[cfg(target_os = "macos")]
 use super::keychain as trust;
@@ -27,7 +26,7 @@ use crate::{
 
 /// Runs the program: reads the command line, does what it asks for, and tells how it went.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(env::args_os()) {
         Ok(cli) => cli,
         Err(refusal) => return usage(&refusal),
     };
