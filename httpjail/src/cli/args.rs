@@ -10,12 +10,12 @@ use std::{
 };
 
 use clap::{
-    ArgAction, Args, CommandFactory, Parser,
+    ArgAction, Args, CommandFactory, Parser, ValueHint,
     builder::{OsStringValueParser, TypedValueParser},
 };
 
 pub(super) use self::action::Action;
-use self::page::{AFTER_HELP, USAGE};
+pub(super) use self::page::{AFTER_HELP, USAGE};
 use super::{
     options::{self, ClientCert, PrivateRange, Resolve, Timeout},
     question::{HeaderField, Program},
@@ -102,7 +102,7 @@ pub(super) struct RunArgs {
         target_os = "macos",
         arg(help = "A file that holds the rule; it's read once, at the start")
     )]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) js_file: Option<PathBuf>,
 
     /// Run this program for each request; a script with spaces is the shell's
@@ -165,11 +165,11 @@ pub(super) struct RunArgs {
     pub(super) server: bool,
 
     /// Append one line for each request: time, + or -, method, URL
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) request_log: Option<PathBuf>,
 
     /// Append one JSON object for each request, connection, name and refusal (docs/records.md)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) record: Option<PathBuf>,
 
     /// Write whole URLs to logs and records, with the queries, which often hold credentials
@@ -185,7 +185,7 @@ pub(super) struct RunArgs {
     pub(super) timeout: Option<Timeout>,
 
     /// Trust these certificates (PEM) upstream, besides the system's; repeatable
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) upstream_ca: Vec<PathBuf>,
 
     /// Show this certificate (PEM) to origins at HOST, or *.HOST, that ask for one; repeatable
@@ -235,7 +235,7 @@ pub(super) struct RunArgs {
     pub(super) allow_new_privileges: bool,
 
     /// Run the command as this user, by name or id, instead of the one who called sudo
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
     pub(super) user: Option<OsString>,
 
     /// Leave this variable as it is in the command's environment; repeatable
@@ -267,7 +267,11 @@ pub(super) struct RunArgs {
     pub(super) verbose: Verbose,
 
     /// The command to run in the jail
-    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        value_hint = ValueHint::CommandWithArguments
+    )]
     pub(super) command: Vec<OsString>,
 }
 

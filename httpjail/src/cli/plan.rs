@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use clap_complete::Shell;
 use httpjail_common::jail::Published;
 
 use self::asked::question;
@@ -41,6 +42,8 @@ pub enum Plan {
     Ca(CaForm),
     /// Tell about the system's trust in it.
     Trust(TrustWish),
+    /// Print what a shell needs to complete command lines.
+    Completions(Shell),
     /// Ask the rule about one request.
     Test(Box<TestPlan>),
     /// Remove what dead runs left.
@@ -148,6 +151,7 @@ impl Plan {
             #[cfg(target_os = "macos")]
             Some(Action::Setup { user, verbose: _ }) => return Ok(Self::Setup { user }),
             Some(Action::Doctor { json, verbose: _ }) => return Ok(Self::Doctor { json }),
+            Some(Action::Completions { shell }) => return Ok(Self::Completions(shell)),
             Some(Action::Ca { form, verbose: _ }) => {
                 return Ok(Self::Ca(if form.print { CaForm::Pem } else { CaForm::Path }));
             }
@@ -160,11 +164,11 @@ impl Plan {
             }
             None => {}
         }
+        different_logs(&cli.run)?;
         let rules = rules(&cli.run)?;
         match cli.run.test {
             Some(words) => {
                 let told = Told { headers: cli.run.header, program: cli.run.process };
-        different_logs(&cli.run)?;
                 let mut facts = question(&words)?;
                 told.fill(&mut facts);
                 let lists = Lists { allow: cli.run.allow, deny: cli.run.deny };
@@ -227,10 +231,6 @@ fn network(word: &OsStr) -> Option<String> {
     matches!(word.parse(), Ok(PrivateRange::Net(_))).then(|| word.to_owned())
 }
 
-/// What decides: clap has seen to it that one thing does.
-fn rules(run: &RunArgs) -> Result<Rules, PlanError> {
-    Ok(match run {
-        RunArgs { js: Some(code), .. } => Rules::compile(&RuleSource::inline(code.into())?)?,
 /// Sees to it that log and records don't get into each other's way; streams may be shared.
 fn different_logs(run: &RunArgs) -> Result<(), PlanError> {
     let (Some(log), Some(records)) = (&run.request_log, &run.record) else { return Ok(()) };
@@ -242,6 +242,10 @@ fn different_logs(run: &RunArgs) -> Result<(), PlanError> {
     Ok(())
 }
 
+/// What decides: clap has seen to it that one thing does.
+fn rules(run: &RunArgs) -> Result<Rules, PlanError> {
+    Ok(match run {
+        RunArgs { js: Some(code), .. } => Rules::compile(&RuleSource::inline(code.into())?)?,
         RunArgs { js_file: Some(path), .. } => Rules::compile(&RuleSource::file(path)?)?,
         RunArgs { sh: Some(script), .. } => Rules::Program(Program::script(script)?),
         RunArgs { proc: Some(command), .. } => Rules::Program(Program::lines(command)?),
@@ -253,10 +257,6 @@ fn different_logs(run: &RunArgs) -> Result<(), PlanError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn tells_a_network_from_a_command() {
-        assert_eq!(network(OsStr::new("10.0.0.0/8")).as_deref(), Some("10.0.0.0/8"));
-        for command in ["all", "curl", "./10.0.0.0/8", "bin/8"] {
     #[test]
     fn log_and_records_are_two_files_or_one_stream() {
         let read = |words: [&str; 4]| {
@@ -272,6 +272,10 @@ mod tests {
         }
     }
 
+    #[test]
+    fn tells_a_network_from_a_command() {
+        assert_eq!(network(OsStr::new("10.0.0.0/8")).as_deref(), Some("10.0.0.0/8"));
+        for command in ["all", "curl", "./10.0.0.0/8", "bin/8"] {
             assert_eq!(network(OsStr::new(command)), None, "{command}");
         }
     }
