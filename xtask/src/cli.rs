@@ -11,7 +11,7 @@ use crate::fuzz::FuzzArgs;
 use crate::run::RunArgs;
 use crate::setup::Purpose;
 use crate::test::TestArgs;
-use crate::{bench, check, ebpf, escape, fuzz, macos, run, setup, test};
+use crate::{bench, check, docs, ebpf, escape, fuzz, macos, run, setup, test};
 
 /// Builds, sets up, tests and measures httpjail.
 #[derive(Parser)]
@@ -42,6 +42,8 @@ enum Command {
     /// The programs in the kernel.
     #[command(subcommand)]
     Ebpf(EbpfCommand),
+    /// Build the guide, an mdBook, into target/book.
+    Docs,
     /// The program for macOS.
     #[command(subcommand)]
     Macos(MacosCommand),
@@ -98,6 +100,7 @@ fn dispatch(command: Command) -> Result<()> {
             setup::ensure(Purpose::Ebpf)?;
             ebpf::verify()
         }
+        Command::Docs => docs::build(),
         Command::Macos(MacosCommand::Check) => macos::check(),
         Command::Bench(args) => bench::bench(&args),
         Command::BenchInside(args) => bench::inside(&args),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 mod bench;
 mod check;
 mod cli;
+mod docs;
 mod ebpf;
 mod escape;
 mod fuzz;

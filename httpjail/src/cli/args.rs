@@ -10,12 +10,12 @@ use std::{
 };
 
 use clap::{
-    ArgAction, Args, Parser,
+    ArgAction, Args, CommandFactory, Parser, ValueHint,
     builder::{OsStringValueParser, TypedValueParser},
 };
 
 pub(super) use self::action::Action;
-use self::page::{AFTER_HELP, USAGE};
+pub(super) use self::page::{AFTER_HELP, USAGE};
 use super::{
     options::{self, ClientCert, PrivateRange, Resolve, Timeout},
     question::{HeaderField, Program},
@@ -62,6 +62,34 @@ pub(super) struct Cli {
     pub(super) run: RunArgs,
 }
 
+impl Cli {
+    /// Reads the words of a command line.
+    ///
+    /// # Errors
+    ///
+    /// Clap's own, which may be a page of help.
+    pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(verbosity_behind_action(words.into_iter().collect()))
+    }
+}
+
+/// Puts each `-v` that stands before the name of an action behind it: clap takes any option before the
+/// name for a sign that a command of this name is to be run.
+fn verbosity_behind_action(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_verbose = |word: &&OsString| {
+        word.to_str().is_some_and(|word| {
+            let letters = word.strip_prefix('-').unwrap_or_default();
+            word == "--verbose" || !letters.is_empty() && letters.bytes().all(|it| it == b'v')
+        })
+    };
+    let verbose = words.iter().skip(1).take_while(is_verbose).count();
+    let is_action = |word: &OsString| Cli::command().find_subcommand(word).is_some();
+    if verbose > 0 && words.get(verbose + 1).is_some_and(is_action) {
+        words[1..=verbose + 1].rotate_right(1);
+    }
+    words
+}
+
 /// Options of a run, of `--server` and of `--test`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -74,7 +102,7 @@ pub(super) struct RunArgs {
         target_os = "macos",
         arg(help = "A file that holds the rule; it's read once, at the start")
     )]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) js_file: Option<PathBuf>,
 
     /// Run this program for each request; a script with spaces is the shell's
@@ -137,11 +165,11 @@ pub(super) struct RunArgs {
     pub(super) server: bool,
 
     /// Append one line for each request: time, + or -, method, URL
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) request_log: Option<PathBuf>,
 
     /// Append one JSON object for each request, connection, name and refusal (docs/records.md)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) record: Option<PathBuf>,
 
     /// Write whole URLs to logs and records, with the queries, which often hold credentials
@@ -157,7 +185,7 @@ pub(super) struct RunArgs {
     pub(super) timeout: Option<Timeout>,
 
     /// Trust these certificates (PEM) upstream, besides the system's; repeatable
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) upstream_ca: Vec<PathBuf>,
 
     /// Show this certificate (PEM) to origins at HOST, or *.HOST, that ask for one; repeatable
@@ -207,15 +235,23 @@ pub(super) struct RunArgs {
     pub(super) allow_new_privileges: bool,
 
     /// Run the command as this user, by name or id, instead of the one who called sudo
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
     pub(super) user: Option<OsString>,
 
     /// Leave this variable as it is in the command's environment; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = OsStringValueParser::new().try_map(options::variable)
+    )]
     pub(super) keep_env: Vec<OsString>,
 
     /// Take this variable out of the command's environment; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = OsStringValueParser::new().try_map(options::variable)
+    )]
     pub(super) unset_env: Vec<OsString>,
 
     /// Serve the jail's connections on so many threads, instead of on one for every two cores
@@ -231,7 +267,11 @@ pub(super) struct RunArgs {
     pub(super) verbose: Verbose,
 
     /// The command to run in the jail
-    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        value_hint = ValueHint::CommandWithArguments
+    )]
     pub(super) command: Vec<OsString>,
 }
 

@@ -9,6 +9,9 @@ pub mod exit;
 #[cfg(target_os = "macos")]
 mod keychain;
 mod log;
+// The page is of Linux: the options of the other systems are others.
+#[cfg(all(test, target_os = "linux"))]
+mod man;
 mod options;
 pub mod plan;
 mod question;

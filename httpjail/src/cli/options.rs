@@ -89,6 +89,9 @@ pub enum OptionError {
         .0.display()
     )]
     AbstractSocket(PathBuf),
+    /// Nothing, or a value with its name.
+    #[error("expected the name of a variable, such as LANG, without a value")]
+    Variable,
     /// Not a port that a program can listen at.
     #[error("expected a TCP port, from 1 to 65535")]
     Port,
@@ -192,6 +195,16 @@ pub(super) fn socket_path(word: OsString) -> Result<PathBuf, OptionError> {
         _ if Path::is_absolute(&path) => Ok(path),
         _ => Err(OptionError::SocketPath(path)),
     }
+}
+
+/// `--keep-env NAME` and its like: what a variable can be called.
+///
+/// # Errors
+///
+/// When no variable can be called so.
+pub(super) fn variable(name: OsString) -> Result<OsString, OptionError> {
+    let is_name = !name.is_empty() && !name.as_bytes().contains(&b'=');
+    if is_name { Ok(name) } else { Err(OptionError::Variable) }
 }
 
 #[cfg(test)]

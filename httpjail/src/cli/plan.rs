@@ -7,10 +7,11 @@ mod proxy;
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    path::{self, PathBuf},
     time::Duration,
 };
 
+use clap_complete::Shell;
 use httpjail_common::jail::Published;
 
 use self::asked::question;
@@ -41,6 +42,8 @@ pub enum Plan {
     Ca(CaForm),
     /// Tell about the system's trust in it.
     Trust(TrustWish),
+    /// Print what a shell needs to complete command lines.
+    Completions(Shell),
     /// Ask the rule about one request.
     Test(Box<TestPlan>),
     /// Remove what dead runs left.
@@ -148,6 +151,7 @@ impl Plan {
             #[cfg(target_os = "macos")]
             Some(Action::Setup { user, verbose: _ }) => return Ok(Self::Setup { user }),
             Some(Action::Doctor { json, verbose: _ }) => return Ok(Self::Doctor { json }),
+            Some(Action::Completions { shell }) => return Ok(Self::Completions(shell)),
             Some(Action::Ca { form, verbose: _ }) => {
                 return Ok(Self::Ca(if form.print { CaForm::Pem } else { CaForm::Path }));
             }
@@ -160,6 +164,7 @@ impl Plan {
             }
             None => {}
         }
+        different_logs(&cli.run)?;
         let rules = rules(&cli.run)?;
         match cli.run.test {
             Some(words) => {
@@ -226,6 +231,17 @@ fn network(word: &OsStr) -> Option<String> {
     matches!(word.parse(), Ok(PrivateRange::Net(_))).then(|| word.to_owned())
 }
 
+/// Sees to it that log and records don't get into each other's way; streams may be shared.
+fn different_logs(run: &RunArgs) -> Result<(), PlanError> {
+    let (Some(log), Some(records)) = (&run.request_log, &run.record) else { return Ok(()) };
+    let whole = |path: &PathBuf| path::absolute(path).unwrap_or_else(|_| path.clone());
+    let log = whole(log);
+    if log == whole(records) && !log.starts_with("/dev") {
+        return Err(PlanError::OneLog(log));
+    }
+    Ok(())
+}
+
 /// What decides: clap has seen to it that one thing does.
 fn rules(run: &RunArgs) -> Result<Rules, PlanError> {
     Ok(match run {
@@ -240,6 +256,21 @@ fn rules(run: &RunArgs) -> Result<Rules, PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_and_records_are_two_files_or_one_stream() {
+        let read = |words: [&str; 4]| {
+            let words = ["httpjail"].iter().chain(&words).chain(&["cmd"]).map(OsString::from);
+            different_logs(&Cli::read(words).unwrap().run)
+        };
+        for (log, records) in [("a", "a"), ("./a", "a"), ("a", "././a")] {
+            let read = read(["--request-log", log, "--record", records]);
+            assert!(matches!(read, Err(PlanError::OneLog(_))), "{log} {records}");
+        }
+        for (log, records) in [("a", "b"), ("a", "b/a"), ("/dev/stderr", "/dev/stderr")] {
+            assert!(read(["--request-log", log, "--record", records]).is_ok(), "{log} {records}");
+        }
+    }
 
     #[test]
     fn tells_a_network_from_a_command() {

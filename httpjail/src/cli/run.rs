@@ -1,12 +1,14 @@
 //! From the command line to the exit code.
 
 use std::{
+    env,
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
 };
 
-use clap::Parser;
+use clap::CommandFactory;
+use clap_complete::Shell;
 
 #[cfg(target_os = "macos")]
 use super::keychain as trust;
@@ -27,7 +29,7 @@ use crate::{
 
 /// Runs the program: reads the command line, does what it asks for, and tells how it went.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(env::args_os()) {
         Ok(cli) => cli,
         Err(refusal) => return usage(&refusal),
     };
@@ -51,6 +53,7 @@ fn verbosity(cli: &Cli) -> u8 {
         ) => verbose.verbose,
         #[cfg(target_os = "macos")]
         Some(Action::Setup { verbose, .. }) => verbose.verbose,
+        Some(Action::Completions { .. }) => 0,
         None => cli.run.verbose.verbose,
     }
 }
@@ -64,6 +67,7 @@ fn perform(plan: Plan) -> u8 {
         Plan::Server(server) => {
             session::run_server(*server).map_or_else(|error| failed(&error), exit::of_outcome)
         }
+        Plan::Completions(shell) => printed(completions(shell, &mut io::stdout().lock())),
         Plan::Ca(form) => with_kept(|kept, out| ca::show(kept, form, out)),
         Plan::Trust(wish) => with_kept(|kept, out| trust::tell(kept, wish, out)),
         Plan::Cleanup { all } => session::cleanup(all).map_or_else(|e| failed(&e), swept),
@@ -90,6 +94,15 @@ fn printed(outcome: io::Result<u8>) -> u8 {
         complain(&format_args!("httpjail: failed to print the answer: {error}"));
         exit::FAILED
     })
+}
+
+/// Prints what a shell needs to complete command lines: as text first, since clap takes a pipe that is
+/// closed for a defect.
+fn completions(shell: Shell, out: &mut impl Write) -> io::Result<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "httpjail", &mut script);
+    out.write_all(&script)?;
+    Ok(exit::OK)
 }
 
 /// Asks the rule, and prints its answer as data: the verdict's line, then the message if any, then

@@ -60,6 +60,11 @@ pub enum Problem {
     /// No HTTP method.
     #[error("`{0}` isn't an HTTP method")]
     Method(String),
+    /// A word before a space that is a method at most by its letters.
+    #[error(
+        "`{0}` isn't one of the usual methods: write others in capitals, and no space in a host"
+    )]
+    UnusualMethod(String),
     /// `GET` alone, whose host went elsewhere.
     #[error("`{0}` is a method; quote it together with its host: '{0} example.com'")]
     MethodAlone(String),
@@ -227,7 +232,11 @@ fn methods(text: &str) -> Result<Vec<String>, PatternError> {
         if method.is_empty() || !method.bytes().all(is_usual) {
             return Err(wrong(at, Problem::Method(method.to_owned())));
         }
-        methods.push(method.to_ascii_uppercase());
+        let upper = method.to_ascii_uppercase();
+        if upper != method && !METHODS.contains(&&*upper) {
+            return Err(wrong(at, Problem::UnusualMethod(method.to_owned())));
+        }
+        methods.push(upper);
         at += columns(method) + 1;
     }
     Ok(methods)
@@ -308,7 +317,8 @@ fn wrong(at: usize, problem: Problem) -> PatternError {
     PatternError { column: at + 1, problem }
 }
 
-/// Whoever writes one of these alone has forgotten the quotes.
+/// Methods that may be written in small letters, too. Whoever writes one of them alone has forgotten the
+/// quotes.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT"];
 
 #[cfg(test)]
@@ -464,6 +474,8 @@ mod tests {
             "**.1",
             "*.192.0.2.1",
             "*.a b.test",
+            "ex ample",
+            "GET,head,purge a.test",
             "a.test/x*",
             "PUT é.test/a/../b",
             "a.test/?q",

@@ -1,16 +1,32 @@
 //! docs/quick-start.md.
 
+use std::fs;
+
+use httpjail_tests::markdown::{Document, workspace};
+
 use crate::recipes::npm_registry;
 use crate::scene::Scene;
 
 #[test]
 fn the_program_is_one_file_that_sudo_finds() {
     let scene = Scene::of("docs/quick-start.md", "install");
+    let page = fs::read_to_string(workspace().join("docs/man/httpjail.1")).expect("a page");
     scene.put("target/release/httpjail", "program");
+    scene.put("docs/man/httpjail.1", &page);
+    // Not into the machine's own folders.
     let into = scene.lab.home().join("into");
-    let command = scene.block.text.replace("/usr/local/bin", into.to_str().expect("plain"));
-    scene.sh(&format!("mkdir into; {command}")).exits(0);
-    assert_eq!(scene.file("into/httpjail"), "program");
+    let command = scene.block.text.replace("/usr/local", into.to_str().expect("plain"));
+    scene
+        .sh(&format!("mkdir -p into/bin into/share/bash-completion/completions; {command}"))
+        .exits(0);
+    assert_eq!(scene.file("into/bin/httpjail"), "program");
+    let shown =
+        scene.sh("man -l into/share/man/man1/httpjail.1 || cat into/share/man/man1/httpjail.1");
+    assert!(shown.stdout.contains("SYNOPSIS"), "{shown:?}");
+    // The completions do what a shell asks of them.
+    let ask = "bash -c '. into/share/bash-completion/completions/httpjail
+        COMP_WORDS=(httpjail --req) COMP_CWORD=1; _httpjail httpjail --req httpjail; echo $COMPREPLY'";
+    assert_eq!(scene.sh(ask).exits(0).stdout, "--request-log\n");
     scene.lab.assert_clean();
 }
 
@@ -55,7 +71,7 @@ fn what_a_command_asks_for_is_told() {
             text.lines().map(|line| line.split_once(' ').expect("a time first").1.to_owned());
         lines.collect()
     };
-    let document = httpjail_tests::markdown::Document::read("docs/quick-start.md");
+    let document = Document::read("docs/quick-start.md");
     assert_eq!(written(&log), written(&document.block("log", "look").text));
     scene.lab.assert_clean();
 }

@@ -33,7 +33,8 @@ fn those_that_trust_nobody_are_told() {
     let scene = Scene::of("docs/records.md", "distrust");
     make_records(&scene);
     let told = scene.run().exits(0).stdout;
-    assert!(told.starts_with("/usr/bin/curl a.test: "), "{told}");
+    // The program is null if it had ended by then.
+    assert!(told.contains(" a.test: the program broke off the TLS handshake"), "{told}");
     scene.lab.assert_clean();
 }
 

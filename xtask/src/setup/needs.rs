@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Bench,
     /// Measuring for an hour.
     Soak,
+    /// Building the guide.
+    Docs,
     /// Compiling for macOS.
     Macos,
     /// Fuzzing what reads hostile bytes.
@@ -92,6 +94,7 @@ impl Purpose {
             Self::Ebpf => &[TOOLCHAIN, EBPF],
             Self::Bench => &[BUILD, BENCH],
             Self::Soak => &[BUILD, BENCH, SOAK],
+            Self::Docs => &[DOCS],
             Self::Macos => &[TOOLCHAIN, MACOS],
             Self::Fuzz => &[BUILD, FUZZ],
             Self::Ci => &[BUILD, TEST, TOOLCHAIN, EBPF, FUZZ, MACOS, CI],
@@ -255,6 +258,12 @@ const MACOS: &[Need] = &[
 
 /// What looks into the kernel's maps.
 const SOAK: &[Need] = &[program("bpftool", "bpftool")];
+
+/// What makes a book of the guide. No part of CI, which checks the chapters by tests.
+const DOCS: &[Need] = &[Need {
+    proof: Proof::Program("mdbook"),
+    remedy: Remedy::Crate(&Crate { name: "mdbook", version: "0.5.4", args: &[], env: &[] }),
+}];
 
 /// A compiler for the fuzzer itself.
 const FUZZ: &[Need] = &[program("c++", "g++")];

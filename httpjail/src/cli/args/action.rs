@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use clap::{Args, Subcommand};
+use clap_complete::Shell;
 
 use super::Verbose;
 
@@ -45,6 +46,12 @@ pub(in crate::cli) enum Action {
 
         #[command(flatten)]
         verbose: Verbose,
+    },
+    /// Print what a shell needs to complete the command line
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: Shell,
     },
     /// Tell whether this system trusts that certificate, and how it comes to
     Trust {

@@ -1,7 +1,7 @@
 //! What the page of `--help` says besides the options.
 
 /// Shown below the options on the page of `--help`.
-pub(super) const AFTER_HELP: &str = "\
+pub(in crate::cli) const AFTER_HELP: &str = "\
 Rules:
   The rule is JavaScript; the value of its last expression decides. It sees the request as `r`:
     r.method  r.url  r.scheme  r.host  r.port  r.path  r.query  r.protocol  r.requester_ip
@@ -60,7 +60,7 @@ Exit codes:
 
 /// The ways to call it.
 #[cfg(target_os = "linux")]
-pub(super) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
+pub(in crate::cli) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
        httpjail [OPTIONS] --test [METHOD] URL
        httpjail [OPTIONS] --server
        httpjail cleanup [--all]
@@ -68,7 +68,7 @@ pub(super) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
        httpjail ca [--path | --print]
        httpjail trust [--install | --remove]";
 #[cfg(target_os = "macos")]
-pub(super) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
+pub(in crate::cli) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
        httpjail [OPTIONS] --test [METHOD] URL
        httpjail setup [--user NAME]
        httpjail cleanup

@@ -1,9 +1,7 @@
-use clap::CommandFactory;
-
 use super::*;
 
 fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(["httpjail"].iter().chain(words))
+    Cli::read(["httpjail"].iter().chain(words).map(OsString::from))
 }
 
 fn command(words: &[&str]) -> Vec<String> {
@@ -35,6 +33,9 @@ fn leaves_the_command_untouched() {
         (&["--", "doctor"], &["doctor"]),
         (&["sudo", "cleanup"], &["sudo", "cleanup"]),
         (&["help"], &["help"]),
+        (&["-v", "--", "cleanup"], &["cleanup"]),
+        (&["-v", "cleaner"], &["cleaner"]),
+        (&["--summary", "-v", "cleanup"], &["cleanup"]),
     ] {
         assert_eq!(command(words), expected, "{words:?}");
     }
@@ -42,13 +43,17 @@ fn leaves_the_command_untouched() {
 
 #[test]
 fn knows_cleanup_by_its_bare_name() {
-    for (words, expected) in
-        [(&["cleanup"][..], false), (&["cleanup", "--all"], true), (&["cleanup", "-v"], false)]
-    {
-        let Some(Action::Cleanup { all, .. }) = parse(words).unwrap().action else {
+    for (words, expected) in [
+        (&["cleanup"][..], (false, 0)),
+        (&["cleanup", "--all"], (true, 0)),
+        (&["cleanup", "-v"], (false, 1)),
+        (&["-v", "cleanup"], (false, 1)),
+        (&["-vv", "--verbose", "cleanup", "--all", "-v"], (true, 4)),
+    ] {
+        let Some(Action::Cleanup { all, verbose }) = parse(words).unwrap().action else {
             panic!("{words:?}");
         };
-        assert_eq!(all, expected, "{words:?}");
+        assert_eq!((all, verbose.verbose), expected, "{words:?}");
     }
 }
 
@@ -220,6 +225,10 @@ fn refuses_what_is_unclear() {
         &["--passthrough", "192.0.2.1", "cmd"],
         &["--allow", "GET", "a.test", "cmd"],
         &["--deny", "https://a.test", "cmd"],
+        &["--allow", "ex ample", "cmd"],
+        &["--keep-env", "A=B", "cmd"],
+        &["--keep-env=", "cmd"],
+        &["--unset-env", "A=B", "cmd"],
         &["--weak", "--test", "u"],
         &["--weak", "--strict", "cmd"],
         &["--weak", "--publish", "80", "cmd"],
@@ -264,6 +273,8 @@ fn says_what_was_wrong() {
         &["--allow-unix", "@/tmp/.X11-unix/X0", "cmd"],
         &["--allow-tcp", "2001:db8::1:22", "cmd"],
         &["--passthrough", "https://a.test", "cmd"],
+        &["--allow", "ex ample", "cmd"],
+        &["--keep-env", "A=B", "cmd"],
         &["cleanup", "more"],
         &["--server", "cmd"],
         &["--weak", "--strict", "cmd"],

@@ -1,5 +1,7 @@
 //! Why a command line is no plan.
 
+use std::path::PathBuf;
+
 use httpjail_common::jail::MAX_PUBLISHED;
 
 use super::BindError;
@@ -21,6 +23,9 @@ pub enum PlanError {
     /// More ports than the kernel side holds.
     #[error("publish {0} ports: {MAX_PUBLISHED} are the most")]
     Published(usize),
+    /// Lines of two kinds that would stand in one file.
+    #[error("write the request log and the records: both are {}", .0.display())]
+    OneLog(PathBuf),
     /// The rule can't be used.
     #[error(transparent)]
     Rule(#[from] RuleError),
@@ -68,6 +73,10 @@ impl PlanError {
                 "name another by --upstream-proxy, or go without: --upstream-proxy none".to_owned(),
             ),
             Self::Bind(_) => Some(BindError::hint()),
+            Self::OneLog(_) => Some(
+                "give each a file of its own; a record holds all that a line of the log does"
+                    .to_owned(),
+            ),
             Self::Published(_)
             | Self::Rule(_)
             | Self::Program(_)
