@@ -62,6 +62,18 @@ pub(super) struct Cli {
     pub(super) run: RunArgs,
 }
 
+impl Cli {
+    /// Reads the words of a command line, the first of which is httpjail's own name.
+    pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut words: Vec<_> = words.into_iter().collect();
+        // The same by another name, with all its options.
+        if let Some(word) = words.get_mut(1).filter(|word| *word == "docker-run") {
+            *word = "--docker-run".into();
+        }
+        Self::try_parse_from(words)
+    }
+}
+
 /// Options of a run, of `--server` and of `--test`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -135,6 +147,18 @@ pub(super) struct RunArgs {
         conflicts_with_all = OF_A_JAIL
     )]
     pub(super) server: bool,
+
+    /// Jail a container: the arguments are those of `docker run`, or `podman run`; also: docker-run
+    #[arg(
+        long,
+        conflicts_with_all = ["test", "weak", "server", "publish", "allow_new_privileges"],
+        conflicts_with_all = ["user", "keep_env", "unset_env"]
+    )]
+    pub(super) docker_run: bool,
+
+    /// With --docker-run: the tool, instead of docker or else podman, whichever answers
+    #[arg(long, value_name = "TOOL", requires = "docker_run")]
+    pub(super) engine: Option<OsString>,
 
     /// Append one line for each request: time, + or -, method, URL
     #[arg(long, value_name = "FILE")]

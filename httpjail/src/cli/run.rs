@@ -6,8 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use clap::Parser;
-
 #[cfg(target_os = "macos")]
 use super::keychain as trust;
 #[cfg(target_os = "linux")]
@@ -27,7 +25,7 @@ use crate::{
 
 /// Runs the program: reads the command line, does what it asks for, and tells how it went.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(refusal) => return usage(&refusal),
     };
@@ -60,6 +58,9 @@ fn perform(plan: Plan) -> u8 {
         Plan::Run(run) => session::run(*run).map_or_else(|error| failed(&error), exit::of_outcome),
         Plan::Weak(run) => {
             session::run_weak(*run).map_or_else(|error| failed(&error), exit::of_outcome)
+        }
+        Plan::Container(container) => {
+            session::run_container(*container).map_or_else(|error| failed(&error), exit::of_outcome)
         }
         Plan::Server(server) => {
             session::run_server(*server).map_or_else(|error| failed(&error), exit::of_outcome)

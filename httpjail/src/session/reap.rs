@@ -7,13 +7,14 @@ use std::{
 };
 
 use super::{
-    SessionError, Swept,
+    SessionError, Swept, container,
     run_dir::{self, DeadRun},
 };
 use crate::backend::linux::{
     JailId,
     backstop::Backstop,
     cgroup::{CgroupDir, Hierarchy},
+    legacy,
     parent::{self, Parent},
 };
 
@@ -67,6 +68,10 @@ pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
         let gone = cgroup.as_deref().is_none_or(|path| end_jail(hierarchy, path));
         let rules = run.rules();
         let rules_gone = rules.as_deref().is_none_or(|path| end_rules(hierarchy, path));
+        if let Some(containers) = run.containers().filter(|_| gone) {
+            container::forget(&containers);
+            cgroup.iter().for_each(|path| legacy::remove(hierarchy, path));
+        }
         if gone && rules_gone {
             run.remove();
             swept += 1;
