@@ -24,6 +24,7 @@ pub mod act;
 pub mod addresses;
 pub mod cgroup;
 pub mod markdown;
+pub mod containers;
 pub mod openssl;
 pub mod programs;
 pub mod records;

@@ -70,7 +70,6 @@ pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
         let rules_gone = rules.as_deref().is_none_or(|path| end_rules(hierarchy, path));
         if let Some(containers) = run.containers().filter(|_| gone) {
             container::forget(&containers);
-            cgroup.iter().for_each(|path| legacy::remove(hierarchy, path));
         }
         if gone && rules_gone {
             run.remove();
@@ -110,7 +109,10 @@ fn end_jail(hierarchy: &Hierarchy, path: &Path) -> bool {
     }
     let ended = dir.kill().and_then(|()| dir.wait_empty(DEATH));
     match ended.and_then(|()| dir.remove()) {
-        Ok(()) => true,
+        Ok(()) => {
+            legacy::remove(hierarchy, path);
+            true
+        }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "a dead run's processes are still there, without network");
             false

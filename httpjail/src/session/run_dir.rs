@@ -11,7 +11,7 @@ use std::{
         fd::OwnedFd,
         unix::{
             ffi::{OsStrExt, OsStringExt},
-            fs::{DirBuilderExt, PermissionsExt},
+            fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
         },
     },
     path::{Path, PathBuf},
@@ -136,7 +136,11 @@ impl RunDir {
     ///
     /// What writing the file says.
     pub(super) fn note_containers(&self, note: &str) -> io::Result<()> {
-        fs::write(self.path.join(CONTAINERS_FILE), note)
+        // It tells of the caller's environment.
+        let mut options = fs::File::options();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(self.path.join(CONTAINERS_FILE))?;
+        io::Write::write_all(&mut file, note.as_bytes())
     }
 
     /// Where the run's container finds its network namespace.

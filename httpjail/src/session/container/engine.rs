@@ -5,10 +5,11 @@ use std::{
     io::{self, Read},
     os::fd::AsFd,
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::EngineError;
 use crate::{
@@ -181,17 +182,33 @@ impl<'a> Engine<'a> {
     ///
     /// When the note can't be written.
     pub(super) fn note(&self, run_dir: &RunDir, containers: &[&str]) -> io::Result<()> {
-        let tool = self.tool.name.to_string_lossy().into_owned();
-        let words: Vec<_> =
-            std::iter::once(tool.as_str()).chain(containers.iter().copied()).collect();
-        run_dir.note_containers(&words.join("\n"))
+        let is_needed = |(name, _): &&(OsString, OsString)| {
+            let name = name.to_string_lossy();
+            NEEDED.iter().any(|needed| name.starts_with(needed))
+        };
+        let text = |text: &OsString| text.to_string_lossy().into_owned();
+        let environment = self.tool.environment.iter().filter(is_needed);
+        let environment: Vec<_> =
+            environment.map(|(name, value)| [text(name), text(value)]).collect();
+        let note = json!({
+            "tool": text(&self.tool.name), "environment": environment, "containers": containers,
+        });
+        run_dir.note_containers(&note.to_string())
     }
 
-    /// Removes a container, which may be gone already.
+    /// Removes a container, which may be gone already, or about to.
     pub(super) fn remove(&self, container: &str) {
-        let removed =
-            self.tool.run(&self.args(REMOVE.into_iter().chain([container])), Complaints::Dropped);
-        tracing::debug!(container, ?removed, "removed a container");
+        let removed = self.args(REMOVE.into_iter().chain([container]));
+        let inspected = self.args(["container", "inspect", container]);
+        for _ in 0..REMOVALS {
+            let removed = self.tool.run(&removed, Complaints::Dropped);
+            // The engine refuses to remove what it is removing.
+            match removed.and_then(|_| self.tool.run(&inspected, Complaints::Dropped)) {
+                Ok((0, _)) => thread::sleep(MOMENT),
+                Ok(_) | Err(_) => return,
+            }
+        }
+        tracing::warn!(container, "the container could not be removed");
     }
 
     fn args(&self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Vec<OsString> {
@@ -206,17 +223,39 @@ impl<'a> Engine<'a> {
 
 /// By force, as it may run; with the volumes that have no name.
 const REMOVE: [&str; 4] = ["container", "rm", "--force", "--volumes"];
+/// How often it is tried, and how long it is waited for each time.
+const REMOVALS: usize = 100;
+const MOMENT: Duration = Duration::from_millis(50);
+/// What tools find their engine and their files by: variables whose names begin so.
+const NEEDED: [&str; 6] = ["CONTAINER", "DOCKER_", "HOME", "PATH", "PODMAN", "XDG_"];
 
 /// Removes the containers that a dead run noted by [`Engine::note`].
 pub(in crate::session) fn forget(note: &str) {
-    let mut words = note.lines();
-    let Some(tool) = words.next() else { return };
-    for container in words {
-        let mut command = Command::new(tool);
-        command.args(REMOVE).arg(container).stdin(Stdio::null()).stdout(Stdio::null());
-        let removed = command.stderr(Stdio::null()).status();
+    let Some((tool, environment, containers)) = read(note) else { return };
+    for container in containers {
+        let mut command = Command::new(&tool);
+        command.env_clear().envs(environment.iter().cloned()).args(REMOVE).arg(&container);
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let removed = quiet.status();
         tracing::debug!(container, ?removed, "removed a dead run's container");
     }
+}
+
+/// The tool, its environment, and containers.
+type Note = (String, Vec<(String, String)>, Vec<String>);
+
+fn read(note: &str) -> Option<Note> {
+    let note: Value = serde_json::from_str(note).ok()?;
+    let texts = |list: &Value| {
+        let texts = list.as_array()?.iter().map(|it| it.as_str().map(str::to_owned));
+        texts.collect::<Option<Vec<_>>>()
+    };
+    let environment = note.get("environment")?.as_array()?.iter().map(|pair| {
+        let [name, value] = texts(pair)?.try_into().ok()?;
+        Some((name, value))
+    });
+    let tool = note.get("tool")?.as_str()?.to_owned();
+    Some((tool, environment.collect::<Option<_>>()?, texts(note.get("containers")?)?))
 }
 
 impl Kind {
@@ -311,8 +350,6 @@ fn end(tool: &PlainChild, signal: i32) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -331,6 +368,19 @@ mod tests {
             (Value::Null, None),
         ] {
             assert_eq!(Kind::of(&version), expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn reads_what_was_noted() {
+        let pairs = [["HOME", "/root"], ["DOCKER_HOST", "unix:///x"]];
+        let note = json!({"tool": "docker", "environment": pairs, "containers": ["a", "b"]});
+        let (tool, environment, containers) = read(&note.to_string()).unwrap();
+        assert_eq!((tool.as_str(), environment.len()), ("docker", 2));
+        assert_eq!(environment[1], ("DOCKER_HOST".to_owned(), "unix:///x".to_owned()));
+        assert_eq!(containers, ["a", "b"]);
+        for other in ["", "{}", "docker\na", r#"{"tool": "x", "environment": [["a"]]}"#] {
+            assert_eq!(read(other), None);
         }
     }
 
