@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use crate::cgroup::Cgroup;
 use crate::invocation::Invocation;
 use crate::lab::Lab;
 use crate::process::Running;
-use crate::{programs, records};
+use crate::{DEADLINE, programs, records};
 
 /// The image of every test: a shell and what goes with it, of one static program.
 pub const IMAGE: &str = "localhost/lab:1";
@@ -122,6 +123,14 @@ impl<'lab> Containers<'lab> {
         self.with_environment(self.lab.outside())
     }
 
+    /// The same as a line of a script.
+    #[must_use]
+    pub fn exports(&self) -> String {
+        let assign = |(name, value): &(&str, OsString)| format!("{name}='{}' ", value.display());
+        let assigned: String = self.environment.iter().map(assign).collect();
+        format!("export {assigned}\n")
+    }
+
     /// Arguments that run a container of the image without a jail, in the client's network.
     #[must_use]
     pub fn twin(&self, options: &[&str], command: &[&str]) -> Vec<String> {
@@ -160,11 +169,19 @@ impl<'lab> Containers<'lab> {
         let jails: BTreeSet<_> =
             self.records().iter().filter_map(|it| it["jail"].as_str().map(str::to_owned)).collect();
         assert!(!jails.is_empty(), "nothing was recorded");
+        // A dead run may be swept by another test's, which takes its time.
+        let deadline = Instant::now() + DEADLINE;
         for jail in jails {
-            let run = Path::new("/run/httpjail").join(&jail);
-            assert!(!run.exists(), "the run's folder is left: {run:?}");
-            let left = cgroups_called(&format!("jail-{jail}"));
-            assert!(left.is_empty(), "cgroups are left: {left:?}");
+            loop {
+                let run = Path::new("/run/httpjail").join(&jail);
+                let mut left = cgroups_called(&format!("jail-{jail}"));
+                left.extend(run.exists().then_some(run));
+                if left.is_empty() {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "something is left: {left:?}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
         // Docker's own processes are in the lab until its end.
         if self.engine.is_none() {

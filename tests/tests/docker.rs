@@ -1,7 +1,7 @@
 //! Containers in a jail: `--docker-run` with podman and docker, and the same without a jail.
 
 use httpjail_tests::containers::{Containers, IMAGE};
-use httpjail_tests::{BANNER, Lab};
+use httpjail_tests::{BANNER, Lab, programs};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -305,4 +305,25 @@ fn without_an_engine_it_says_so() {
     let other = other.run([IMAGE, "true"]).exits(125);
     assert!(other.stderr.contains("doesn't answer as docker or podman do"), "{other:?}");
     lab.assert_clean();
+}
+
+/// A terminal is the tool's to hand on: keys reach the container, whose answer and exit code come back.
+#[test]
+fn a_container_has_the_terminal_that_it_is_given() {
+    let lab = Lab::new();
+    let (podman, docker) = (Containers::podman(&lab, &[]), Containers::docker(&lab, &[]));
+    for (containers, tool) in [(&podman, "podman"), (&docker, "docker")] {
+        let script = "busybox tty; echo what; read it; echo it-was-$it; exit 4";
+        let line = format!(
+            "exec {} docker-run --js true --engine {tool} -- --rm -it {IMAGE} sh -c '{script}'",
+            programs::httpjail().display()
+        );
+        let mut typed = containers.outside().start(["script", "-qefc", &line, "/dev/null"]);
+        typed.line("what");
+        typed.write("typed\n");
+        let typed = typed.finish().exits(4);
+        assert!(typed.stdout.contains("/dev/pts/0"), "{typed:?}");
+        assert!(typed.stdout.contains("it-was-typed"), "{typed:?}");
+        assert_eq!(containers.all(), Vec::<String>::new());
+    }
 }
