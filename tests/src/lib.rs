@@ -23,6 +23,7 @@ pub use crate::ssh::SshServer;
 pub mod act;
 pub mod addresses;
 pub mod cgroup;
+pub mod containers;
 pub mod markdown;
 pub mod openssl;
 pub mod programs;

@@ -4,7 +4,7 @@ mod action;
 mod page;
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     num::{NonZeroU16, NonZeroUsize},
     path::PathBuf,
 };
@@ -63,31 +63,37 @@ pub(super) struct Cli {
 }
 
 impl Cli {
-    /// Reads the words of a command line.
+    /// Reads the words of a command line, the first of which is httpjail's own name.
     ///
     /// # Errors
     ///
     /// Clap's own, which may be a page of help.
     pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(verbosity_behind_action(words.into_iter().collect()))
+        let mut words: Vec<_> = words.into_iter().collect();
+        let verbose = words.iter().skip(1).take_while(|word| is_verbosity(word)).count();
+        let named = words.get_mut(verbose + 1);
+        if let Some(word) = named.filter(|word| *word == "docker-run") {
+            // The same by another name, with all its options.
+            *word = "--docker-run".into();
+        } else if verbose > 0
+            && words
+                .get(verbose + 1)
+                .is_some_and(|it| Self::command().find_subcommand(it).is_some())
+        {
+            // Clap takes any option before the name of an action for a sign that a command of this
+            // name is to be run.
+            words[1..=verbose + 1].rotate_right(1);
+        }
+        Self::try_parse_from(words)
     }
 }
 
-/// Puts each `-v` that stands before the name of an action behind it: clap takes any option before the
-/// name for a sign that a command of this name is to be run.
-fn verbosity_behind_action(mut words: Vec<OsString>) -> Vec<OsString> {
-    let is_verbose = |word: &&OsString| {
-        word.to_str().is_some_and(|word| {
-            let letters = word.strip_prefix('-').unwrap_or_default();
-            word == "--verbose" || !letters.is_empty() && letters.bytes().all(|it| it == b'v')
-        })
-    };
-    let verbose = words.iter().skip(1).take_while(is_verbose).count();
-    let is_action = |word: &OsString| Cli::command().find_subcommand(word).is_some();
-    if verbose > 0 && words.get(verbose + 1).is_some_and(is_action) {
-        words[1..=verbose + 1].rotate_right(1);
-    }
-    words
+/// Whether it is `-v`, as often as you like.
+fn is_verbosity(word: &OsStr) -> bool {
+    word.to_str().is_some_and(|word| {
+        let letters = word.strip_prefix('-').unwrap_or_default();
+        word == "--verbose" || !letters.is_empty() && letters.bytes().all(|it| it == b'v')
+    })
 }
 
 /// Options of a run, of `--server` and of `--test`.
@@ -163,6 +169,18 @@ pub(super) struct RunArgs {
         conflicts_with_all = OF_A_JAIL
     )]
     pub(super) server: bool,
+
+    /// Jail a container: the arguments are those of `docker run`, or `podman run`; also: docker-run
+    #[arg(
+        long,
+        conflicts_with_all = ["test", "weak", "server", "publish", "allow_new_privileges"],
+        conflicts_with_all = ["user", "keep_env", "unset_env"]
+    )]
+    pub(super) docker_run: bool,
+
+    /// With --docker-run: the tool, instead of docker or else podman, whichever answers
+    #[arg(long, value_name = "TOOL", requires = "docker_run")]
+    pub(super) engine: Option<OsString>,
 
     /// Append one line for each request: time, + or -, method, URL
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -36,6 +36,8 @@ pub enum Plan {
     Run(Box<RunPlan>),
     /// Run a command that is told of the proxy.
     Weak(Box<RunPlan>),
+    /// Run a container in a jail.
+    Container(Box<ContainerPlan>),
     /// Serve as a proxy alone.
     Server(Box<ServerPlan>),
     /// Show the kept authority's certificate.
@@ -89,6 +91,15 @@ pub struct RunPlan {
     pub environment: Wishes,
     /// Where the proxy listens, if programs are told of it.
     pub binds: Binds,
+}
+
+/// A container's run.
+#[derive(Debug)]
+pub struct ContainerPlan {
+    /// All but how it comes about; command and arguments are those of the engine's `run`.
+    pub run: RunPlan,
+    /// The engine's tool, if one was named.
+    pub engine: Option<OsString>,
 }
 
 /// A proxy that stands alone.
@@ -181,6 +192,11 @@ impl Plan {
                 let binds = Binds::from_environment(|name| std::env::var_os(name))?;
                 let run = RunPlan::new(cli.run, rules)?;
                 Ok(Self::Weak(Box::new(RunPlan { binds, ..run })))
+            }
+            None if cli.run.docker_run => {
+                let engine = cli.run.engine.clone();
+                let run = RunPlan::new(cli.run, rules)?;
+                Ok(Self::Container(Box::new(ContainerPlan { run, engine })))
             }
             None => RunPlan::new(cli.run, rules).map(|run| Self::Run(Box::new(run))),
         }

@@ -64,6 +64,9 @@ fn perform(plan: Plan) -> u8 {
         Plan::Weak(run) => {
             session::run_weak(*run).map_or_else(|error| failed(&error), exit::of_outcome)
         }
+        Plan::Container(container) => {
+            session::run_container(*container).map_or_else(|error| failed(&error), exit::of_outcome)
+        }
         Plan::Server(server) => {
             session::run_server(*server).map_or_else(|error| failed(&error), exit::of_outcome)
         }

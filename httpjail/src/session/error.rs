@@ -3,6 +3,8 @@
 
 use std::{error::Error, ffi::OsString, io, net::SocketAddr, path::PathBuf};
 
+#[cfg(target_os = "linux")]
+use super::container::EngineError;
 #[cfg(target_os = "macos")]
 use super::macos::MacError;
 use super::{Unstarted, pem_file::PemError};
@@ -201,6 +203,10 @@ pub enum SessionError {
     /// Jails live below the parent that should go.
     #[error("remove what living jails use (there are {0})")]
     JailsLive(usize),
+    /// A container.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// A parent can't be removed.
     #[error("remove {}", path.display())]
     Remove {
@@ -245,6 +251,8 @@ impl SessionError {
             #[cfg(target_os = "macos")]
             Self::Mac(error) => return error.hint().map(str::to_owned),
             Self::Kept(error) => return error.hint(),
+            #[cfg(target_os = "linux")]
+            Self::Engine(error) => return error.hint().map(str::to_owned),
             Self::Folder(_) => "TMPDIR must name a folder that you may write to",
             Self::Bind { .. } => {
                 "HTTPJAIL_HTTP_BIND and HTTPJAIL_HTTPS_BIND say where else to listen"

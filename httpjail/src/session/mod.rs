@@ -22,6 +22,8 @@ mod canary;
 #[cfg(target_os = "linux")]
 mod carry;
 #[cfg(target_os = "linux")]
+mod container;
+#[cfg(target_os = "linux")]
 mod control;
 #[cfg(target_os = "linux")]
 mod host;
@@ -68,6 +70,8 @@ pub use outcome::{Outcome, Swept, Unstarted};
 pub use question::decide;
 
 #[cfg(target_os = "linux")]
+pub use container::run_container;
+#[cfg(target_os = "linux")]
 pub use reap::cleanup;
 #[cfg(target_os = "linux")]
 pub use run::run;
@@ -77,4 +81,4 @@ pub use told::{run_server, run_weak};
 #[cfg(target_os = "macos")]
 use macos::rules_process;
 #[cfg(target_os = "macos")]
-pub use macos::{cleanup, run, run_server, run_weak, setup};
+pub use macos::{cleanup, run, run_container, run_server, run_weak, setup};

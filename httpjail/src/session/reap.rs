@@ -7,13 +7,14 @@ use std::{
 };
 
 use super::{
-    SessionError, Swept,
+    SessionError, Swept, container,
     run_dir::{self, DeadRun},
 };
 use crate::backend::linux::{
     JailId,
     backstop::Backstop,
     cgroup::{CgroupDir, Hierarchy},
+    legacy,
     parent::{self, Parent},
 };
 
@@ -67,6 +68,9 @@ pub(super) fn sweep(hierarchy: &Hierarchy, parent: Option<&Parent>) -> usize {
         let gone = cgroup.as_deref().is_none_or(|path| end_jail(hierarchy, path));
         let rules = run.rules();
         let rules_gone = rules.as_deref().is_none_or(|path| end_rules(hierarchy, path));
+        if let Some(containers) = run.containers().filter(|_| gone) {
+            container::forget(&containers);
+        }
         if gone && rules_gone {
             run.remove();
             swept += 1;
@@ -105,7 +109,10 @@ fn end_jail(hierarchy: &Hierarchy, path: &Path) -> bool {
     }
     let ended = dir.kill().and_then(|()| dir.wait_empty(DEATH));
     match ended.and_then(|()| dir.remove()) {
-        Ok(()) => true,
+        Ok(()) => {
+            legacy::remove(hierarchy, path);
+            true
+        }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "a dead run's processes are still there, without network");
             false

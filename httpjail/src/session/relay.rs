@@ -14,7 +14,7 @@ use rustix::{
 
 use super::{
     carry::{Line, carry},
-    supervise::until_readable,
+    supervise::{First, until_readable},
 };
 use crate::backend::linux::{
     confine::confine_to_streams,
@@ -71,12 +71,14 @@ impl Relay {
         deadline: Option<Instant>,
     ) {
         match until_readable(self.0.pidfd.as_fd(), signals, is_fatal, deadline) {
-            Ok(true) => {
+            Ok(First::Readable) => {
                 if self.0.reap() != Some(0) {
                     tracing::error!("the relay ended badly; what was written last may be lost");
                 }
             }
-            Ok(false) => tracing::error!("nobody read what the command wrote last; it is lost"),
+            Ok(First::Signal(_) | First::Deadline) => {
+                tracing::error!("nobody read what the command wrote last; it is lost");
+            }
             Err(error) => tracing::error!(%error, "what was written last may be lost"),
         }
     }

@@ -11,7 +11,7 @@ use std::{
         fd::OwnedFd,
         unix::{
             ffi::{OsStrExt, OsStringExt},
-            fs::{DirBuilderExt, PermissionsExt},
+            fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
         },
     },
     path::{Path, PathBuf},
@@ -19,12 +19,20 @@ use std::{
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use crate::backend::linux::netns;
+
 /// Where all runs of this machine keep their folders.
 const BASE: &str = "/run/httpjail";
 /// The file in which a run notes its cgroup before it makes it.
 const CGROUP_FILE: &str = "cgroup";
 /// The file in which it notes the cgroup of its rule's program, if it has one.
 const RULES_FILE: &str = "rules-cgroup";
+/// The file in which it notes the containers that go with it, and the tool that removes them.
+const CONTAINERS_FILE: &str = "containers";
+/// The path of its container's network namespace.
+const NETNS_FILE: &str = "netns";
+/// What stays until the end.
+const NOTES: [&str; 4] = [CGROUP_FILE, RULES_FILE, CONTAINERS_FILE, NETNS_FILE];
 /// Folders that are being made start with this; a dead one is swept like any other.
 const UNBORN: &str = ".new-";
 /// Attempts at a fresh id before giving up; more than one is needed only when another run
@@ -92,7 +100,7 @@ impl RunDir {
     /// Removes what the command needed; the folder, its lock and the notes of cgroups stay.
     pub(super) fn clear(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
-        let is_note = |name: &OsStr| name == CGROUP_FILE || name == RULES_FILE;
+        let is_note = |name: &OsStr| NOTES.iter().any(|note| name == *note);
         for entry in entries.filter_map(Result::ok).filter(|entry| !is_note(&entry.file_name())) {
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
             // What stays is removed with the folder.
@@ -120,6 +128,24 @@ impl RunDir {
     /// What writing the file says.
     pub(super) fn note_rules(&self, cgroup: &Path) -> io::Result<()> {
         fs::write(self.path.join(RULES_FILE), cgroup.as_os_str().as_bytes())
+    }
+
+    /// Notes containers for whoever has to sweep after this run, in the place of those noted before.
+    ///
+    /// # Errors
+    ///
+    /// What writing the file says.
+    pub(super) fn note_containers(&self, note: &str) -> io::Result<()> {
+        // It tells of the caller's environment.
+        let mut options = fs::File::options();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(self.path.join(CONTAINERS_FILE))?;
+        io::Write::write_all(&mut file, note.as_bytes())
+    }
+
+    /// Where the run's container finds its network namespace.
+    pub(super) fn netns(&self) -> PathBuf {
+        self.path.join(NETNS_FILE)
     }
 }
 
@@ -152,6 +178,11 @@ impl DeadRun {
     /// The cgroup of its rule's program, if it noted one.
     pub(super) fn rules(&self) -> Option<PathBuf> {
         self.noted(RULES_FILE)
+    }
+
+    /// What it noted of containers, if it noted any.
+    pub(super) fn containers(&self) -> Option<String> {
+        fs::read_to_string(self.path.join(CONTAINERS_FILE)).ok()
     }
 
     fn noted(&self, file: &str) -> Option<PathBuf> {
@@ -196,6 +227,7 @@ pub(super) fn lock(path: &Path, operation: FlockOperation) -> io::Result<Option<
 
 /// Removes a run's folder; what can't be removed is left to the next sweep.
 fn remove(path: &Path) {
+    netns::unpin(&path.join(NETNS_FILE));
     if let Err(error) = fs::remove_dir_all(path)
         && error.kind() != io::ErrorKind::NotFound
     {

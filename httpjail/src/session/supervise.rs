@@ -226,13 +226,24 @@ pub(super) fn until_start(
     }
 }
 
-/// Waits until `fd` is readable. `false`: a fatal signal or the deadline came first.
+/// What came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// There is something to read.
+    Readable,
+    /// A fatal signal.
+    Signal(i32),
+    /// The deadline.
+    Deadline,
+}
+
+/// Waits until `fd` is readable, a fatal signal comes, or the deadline.
 pub(super) fn until_readable(
     fd: BorrowedFd<'_>,
     signals: &Signals,
     is_fatal: &dyn Fn(i32) -> bool,
     deadline: Option<Instant>,
-) -> io::Result<bool> {
+) -> io::Result<First> {
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(fd, PollFlags::IN),
@@ -240,15 +251,15 @@ pub(super) fn until_readable(
         ];
         wait(&mut fds, deadline)?;
         if !fds[0].revents().is_empty() {
-            return Ok(true);
+            return Ok(First::Readable);
         }
         while let Some(caught) = signals.next()? {
             if is_fatal(caught.signal) {
-                return Ok(false);
+                return Ok(First::Signal(caught.signal));
             }
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(false);
+            return Ok(First::Deadline);
         }
     }
 }

@@ -26,10 +26,24 @@ const SCENES: &str = concat!(
 
 /// Options of other programs that the documents name.
 const OTHERS_OPTIONS: &[&str] = &[
+    "--add-host",
     "--cap-add",
+    "--cgroup-parent",
+    "--detach",
+    "--dns",
+    "--exec-opt",
+    "--expose",
+    "--hostname",
+    "--ipc",
+    "--network",
+    "--pid",
+    "--pod",
+    "--privileged",
+    "--restart",
+    "--rm",
+    "--security-opt",
     // coder/httpjail's, of which docs/moving.md tells what is here in their place.
     "--cleanup",
-    "--docker-run",
     "--http1.1",
     "--no-jail-cleanup",
     "--no-sandbox",

@@ -2,7 +2,7 @@
 
 use httpjail_tests::programs;
 
-use crate::recipes::npm_registry;
+use crate::recipes::{container_engine, npm_registry};
 use crate::scene::Scene;
 
 /// A server of GitHub's name with the repository `x/y`.
@@ -143,5 +143,17 @@ fn the_doctor_is_content() {
     let scene = Scene::of("README.md", "doctor");
     assert!(programs::httpjail().is_file());
     scene.run().exits(0);
+    scene.lab.assert_clean();
+}
+
+#[test]
+fn the_container_reads_from_github_alone() {
+    let scene = Scene::of("README.md", "container");
+    let containers = container_engine(&scene);
+    let github = scene.origin("github.com");
+    let ran = scene.run();
+    assert_eq!(ran.stdout, "hello from github.com\n", "{ran:?}");
+    assert_eq!(github.seen().len(), 1);
+    assert_eq!(containers.all(), Vec::<String>::new());
     scene.lab.assert_clean();
 }

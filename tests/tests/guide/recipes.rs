@@ -1,6 +1,7 @@
 //! docs/recipes.md and the pages about agents and containers: real clients, and servers of the lab that
 //! bear the names of the Internet's.
 
+use httpjail_tests::containers::{Containers, IMAGE};
 use httpjail_tests::{Origin, addresses, openssl, programs};
 
 use rustix::process::Signal;
@@ -316,4 +317,28 @@ fn the_doctor_tells_what_a_place_lacks() {
     let told = scene.run().exits(1);
     assert!(told.stdout.contains("in a container: --cap-add BPF,NET_ADMIN,SYS_ADMIN"), "{told:?}");
     scene.lab.assert_clean();
+}
+
+#[test]
+fn a_container_asks_for_what_it_may() {
+    let scene = Scene::of("docs/recipes-containers.md", "container");
+    let containers = container_engine(&scene);
+    let github = scene.origin("github.com");
+    let ran = scene.run();
+    assert_eq!(ran.stdout, "hello from github.com\n", "{ran:?}");
+    assert!(ran.stderr.contains("403"), "{ran:?}");
+    let log = scene.file("requests.log");
+    assert!(log.contains(" + GET http://github.com/x/y"), "{log}");
+    assert!(log.contains(" - GET http://example.com/"), "{log}");
+    assert_eq!(github.seen().len(), 1);
+    assert_eq!(containers.all(), Vec::<String>::new());
+    scene.lab.assert_clean();
+}
+
+/// Podman by the name of docker, as Debian's podman-docker has it, and an image that is called alpine.
+pub(crate) fn container_engine(scene: &Scene) -> Containers<'_> {
+    let containers = Containers::podman(&scene.lab, &[]);
+    scene.program("docker", &format!("{}exec podman \"$@\"", containers.exports()));
+    containers.outside().run(["podman", "tag", IMAGE, "docker.io/library/alpine:latest"]).exits(0);
+    containers
 }

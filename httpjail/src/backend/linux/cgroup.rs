@@ -207,11 +207,15 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     }
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_tree(&entry.path())?;
         }
     }
-    fs::remove_dir(path)
+    match fs::remove_dir(path) {
+        // A container engine removes its own.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// All cgroups below `root` whose name satisfies `wanted`; what is below them isn't searched.

@@ -22,6 +22,7 @@ use super::{
         object::{self, OBJECT, ObjectError},
     },
     cgroup::{self, CgroupDir, Hierarchy},
+    legacy,
 };
 
 /// Every parent's name begins with this; the rest is a hash of the object.
@@ -84,6 +85,21 @@ impl Parent {
     ///
     /// The step that failed; nothing half-made is used by a later call.
     pub(crate) fn ensure(hierarchy: &Hierarchy) -> Result<Self, KernelError> {
+        Self::ensure_in(hierarchy, &hierarchy.own())
+    }
+
+    /// The same for the keeper at the root of the hierarchy, below which container engines can put
+    /// cgroups of theirs: they give out controllers all the way down, which a cgroup with processes
+    /// of the caller's on the way would forbid.
+    ///
+    /// # Errors
+    ///
+    /// As [`Parent::ensure`].
+    pub(crate) fn keeper(hierarchy: &Hierarchy) -> Result<Self, KernelError> {
+        Self::ensure_in(hierarchy, hierarchy.root())
+    }
+
+    fn ensure_in(hierarchy: &Hierarchy, place: &Path) -> Result<Self, KernelError> {
         let own = hierarchy.own();
         let parts = own.strip_prefix(hierarchy.root()).unwrap_or(&own).components();
         if parts.into_iter().any(|part| is_parent_name(&part.as_os_str().to_string_lossy())) {
@@ -97,7 +113,7 @@ impl Parent {
             Some(record) => record,
             None => build(&keeper_path, &record_path)?,
         };
-        let path = own.join(&name);
+        let path = place.join(&name);
         if path != keeper_path && checked(&path, Some(record.clone()))?.is_none() {
             share(&path, &record)?;
         }
@@ -148,6 +164,7 @@ pub(crate) fn maps_around(hierarchy: &Hierarchy, jail: &Path) -> Option<Maps> {
 pub(crate) fn remove(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
     let _lock = lock()?;
     CgroupDir::open(path)?.remove()?;
+    legacy::remove(hierarchy, path);
     if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
         let _ = fs::remove_file(record_path(hierarchy, name)?);
     }

@@ -47,6 +47,9 @@ Examples:
   Without root; nothing forces the command to use the proxy that its environment names:
     httpjail --weak --js \"r.host === 'github.com'\" -- git clone https://github.com/x/y
 
+  A container; what follows is for `docker run`, or `podman run`:
+    httpjail docker-run --allow github.com -- --rm -it debian git clone https://github.com/x/y
+
   A proxy for programs that somebody else tells of it; SIGHUP reads the rule again:
     httpjail --server --js-file rule.js
 
@@ -63,6 +66,7 @@ Exit codes:
 pub(in crate::cli) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
        httpjail [OPTIONS] --test [METHOD] URL
        httpjail [OPTIONS] --server
+       httpjail docker-run [OPTIONS] -- ARGS...
        httpjail cleanup [--all]
        httpjail doctor [--json]
        httpjail ca [--path | --print]

@@ -85,6 +85,35 @@ fn a_server_needs_no_command_and_takes_what_is_about_the_way_out() {
 }
 
 #[test]
+fn a_containers_arguments_are_the_tools() {
+    let read = |words: &[&str]| {
+        let words = ["httpjail"].iter().chain(words).map(OsString::from);
+        Cli::read(words).map(|cli| (cli.run.docker_run, cli.run.engine, cli.run.command))
+    };
+    let args: Vec<OsString> = ["--rm", "-it", "image", "sh"].map(OsString::from).into();
+    let jailed = (true, None, args.clone());
+    assert_eq!(read(&["--docker-run", "--", "--rm", "-it", "image", "sh"]).unwrap(), jailed);
+    assert_eq!(read(&["docker-run", "--", "--rm", "-it", "image", "sh"]).unwrap(), jailed);
+    let words =
+        ["docker-run", "--js", "x", "--engine", "podman", "--", "--rm", "-it", "image", "sh"];
+    assert_eq!(read(&words).unwrap(), (true, Some("podman".into()), args));
+    let (is_run, _, command) = read(&["--", "docker-run", "x"]).unwrap();
+    assert_eq!((is_run, command), (false, vec!["docker-run".into(), "x".into()]));
+    for words in [
+        &["--docker-run", "--weak", "--", "x"][..],
+        &["--docker-run", "--server"],
+        &["docker-run", "--test", "u"],
+        &["docker-run", "--publish", "80", "--", "x"],
+        &["docker-run", "--user", "x", "--", "x"],
+        &["docker-run", "--keep-env", "x", "--", "x"],
+        &["--engine", "podman", "--", "x"],
+        &["docker-run", "--rm", "x"],
+    ] {
+        read(words).unwrap_err();
+    }
+}
+
+#[test]
 fn reads_every_option() {
     let run = parse(&[
         "--js-file",

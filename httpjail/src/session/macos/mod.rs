@@ -28,4 +28,4 @@ pub use error::MacError;
 pub use folder::cleanup;
 pub use run::run;
 pub use setup::setup;
-pub use told::{run_server, run_weak};
+pub use told::{run_container, run_server, run_weak};

@@ -2,7 +2,7 @@
 
 use super::MacError;
 use crate::{
-    cli::plan::{RunPlan, ServerPlan},
+    cli::plan::{ContainerPlan, RunPlan, ServerPlan},
     session::{Outcome, SessionError},
 };
 
@@ -22,4 +22,13 @@ pub fn run_weak(_plan: RunPlan) -> Result<Outcome, SessionError> {
 /// Always.
 pub fn run_server(_plan: ServerPlan) -> Result<Outcome, SessionError> {
     Err(MacError::NotYet("--server").into())
+}
+
+/// Refuses `--docker-run`.
+///
+/// # Errors
+///
+/// Always: containers of a Mac run in a virtual machine, whose cgroups are out of reach.
+pub fn run_container(_plan: ContainerPlan) -> Result<Outcome, SessionError> {
+    Err(MacError::NotYet("--docker-run").into())
 }

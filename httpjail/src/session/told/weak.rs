@@ -104,6 +104,7 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
             environment: &environment,
             identity: identity.as_ref(),
             signals: inherited,
+            outputs: [None, None],
         },
         plan.timeout,
     )

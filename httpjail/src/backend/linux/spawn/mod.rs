@@ -30,7 +30,7 @@ mod seccomp;
 mod signals;
 mod stand_ins;
 mod stdio;
-mod view;
+pub(super) mod view;
 
 pub use crate::backend::Privileges;
 pub use canary::{Canary, WORD};

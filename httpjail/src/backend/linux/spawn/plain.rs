@@ -37,6 +37,8 @@ pub(crate) struct PlainPlan<'a> {
     pub(crate) identity: Option<&'a Identity>,
     /// The signals it starts with.
     pub(crate) signals: Signals,
+    /// What it has in the place of standard output and standard error, if not the caller's.
+    pub(crate) outputs: [Option<BorrowedFd<'a>>; 2],
 }
 
 /// The running command. Dropped, it goes on.
@@ -61,10 +63,16 @@ pub(crate) fn spawn_plain(plan: PlainPlan<'_>) -> Result<PlainChild, SpawnError>
         groups: identity.groups(),
     });
     let parent = rustix::process::getpid();
+    let numbers = [libc::STDOUT_FILENO, libc::STDERR_FILENO];
+    let outputs = plan.outputs.map(|output| output.map(|output| output.as_raw_fd()));
     let blocked = AllBlocked::new();
     // SAFETY: the child goes straight to what is async-signal-safe, and doesn't return.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
+        for (output, number) in outputs.into_iter().zip(numbers) {
+            // SAFETY: takes plain numbers. Where it fails, the caller's stays.
+            output.map(|output| unsafe { libc::dup2(output, number) });
+        }
         let failure = become_command(&mut image, credentials.as_ref(), &plan.signals, parent);
         failure.report(report_writer.as_raw_fd());
         // SAFETY: ends the process without running the parent's exit handlers.

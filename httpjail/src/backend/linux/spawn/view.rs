@@ -23,7 +23,7 @@ const SESSIONS: &str = "/run/user";
 /// Where X servers have their sockets.
 const DISPLAYS: &str = "/tmp/.X11-unix";
 /// File systems whose files are settings of the kernel: cgroups above all.
-const SETTINGS: [&[u8]; 9] = [
+pub(in crate::backend::linux) const SETTINGS: [&[u8]; 9] = [
     b"bpf",
     b"cgroup",
     b"cgroup2",
@@ -40,7 +40,7 @@ const EMPTY: &str = "mode=0555,size=4k,nr_inodes=1";
 const DEVICES: [&str; 4] = ["/dev/net/tun", "/dev/vhost-net", "/dev/vhost-vsock", "/dev/vsock"];
 /// Sockets of daemons that do others' bidding. Most are found where the kernel lists them, but not
 /// those of a daemon in another network namespace: that of the host, seen from a container.
-const KNOWN_SOCKETS: [&str; 18] = [
+pub(in crate::backend::linux) const KNOWN_SOCKETS: [&str; 18] = [
     "/run/avahi-daemon/socket",
     "/run/containerd/containerd.sock",
     "/run/crio/crio.sock",
@@ -235,15 +235,15 @@ fn is_folder(path: &Path) -> bool {
 }
 
 /// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
-struct Mount {
-    point: PathBuf,
-    kind: Vec<u8>,
+pub(in crate::backend::linux) struct Mount {
+    pub(in crate::backend::linux) point: PathBuf,
+    pub(in crate::backend::linux) kind: Vec<u8>,
     /// Not a whole file system, but a folder or a file of one.
     is_part: bool,
 }
 
 impl Mount {
-    fn parse(line: &[u8]) -> Option<Self> {
+    pub(in crate::backend::linux) fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b' ');
         let root = fields.nth(3)?;
         let point = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
@@ -262,7 +262,7 @@ impl Mount {
 /// The path of a line of `/proc/net/unix` (`Num RefCount Protocol Flags Type St Inode Path`,
 /// numbers in hexadecimal), when others can connect or send to it. Abstract names begin with `@`;
 /// a relative path means nothing here.
-fn bound_path(line: &[u8]) -> Option<PathBuf> {
+pub(in crate::backend::linux) fn bound_path(line: &[u8]) -> Option<PathBuf> {
     let mut rest = line;
     let mut field = || {
         let start = rest.iter().position(|&byte| byte != b' ')?;
@@ -313,16 +313,16 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     plain
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(in crate::backend::linux) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&byte| byte == b'\n')
 }
 
-fn is_socket(path: &Path) -> bool {
+pub(in crate::backend::linux) fn is_socket(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Daemons are known by the paths that they gave to bind(2), which may lead through links.
-fn is_open(path: &Path, open: &[PathBuf]) -> bool {
+pub(in crate::backend::linux) fn is_open(path: &Path, open: &[PathBuf]) -> bool {
     let is_below = |path: PathBuf| open.iter().any(|open| path.starts_with(open));
     !open.is_empty() && path.canonicalize().is_ok_and(is_below)
 }

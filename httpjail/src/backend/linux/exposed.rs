@@ -1,0 +1,130 @@
+//! What a container gets hold of when it sees a file or a folder of the host.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    procfs,
+    spawn::view::{KNOWN_SOCKETS, Mount, SETTINGS, bound_path, is_open, is_socket, lines},
+};
+
+/// File systems by which the kernel, or another namespace, is reached, besides [`SETTINGS`].
+const OF_THE_KERNEL: [&[u8]; 4] = [b"devpts", b"devtmpfs", b"nsfs", b"proc"];
+
+/// A way past a container's guards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Exposed {
+    /// A file system of the kernel's.
+    Kernel {
+        /// What kind.
+        kind: String,
+        /// Where it is mounted.
+        at: PathBuf,
+    },
+    /// The Unix socket of a program outside.
+    Socket(PathBuf),
+}
+
+impl fmt::Display for Exposed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel { kind, at } => write!(f, "the kernel's {kind} at {at:?}"),
+            Self::Socket(path) => write!(f, "the socket {path:?} of a program outside"),
+        }
+    }
+}
+
+/// The first way past that is at `path`, below it, or around it. Sockets below `open`, which are
+/// canonical paths, are none.
+///
+/// # Errors
+///
+/// When the path leads nowhere, or the kernel doesn't list what is mounted.
+pub(crate) fn through(path: &Path, open: &[PathBuf]) -> io::Result<Option<Exposed>> {
+    let path = path.canonicalize()?;
+    let mounts = procfs::read("/proc/self/mountinfo")?;
+    if let Some(kernel) = kernel(&path, &mounts) {
+        return Ok(Some(kernel));
+    }
+    // Not in one read: the table may be long.
+    let mut sockets = Vec::new();
+    File::open("/proc/net/unix")?.read_to_end(&mut sockets)?;
+    let listed = lines(&sockets).filter_map(bound_path);
+    let known = KNOWN_SOCKETS.into_iter().map(PathBuf::from);
+    let own = is_socket(&path).then(|| path.clone());
+    let mut found = own.into_iter().chain(listed.chain(known).filter(|socket| is_socket(socket)));
+    let is_seen = |socket: &PathBuf| {
+        socket.canonicalize().is_ok_and(|real| real.starts_with(&path)) && !is_open(socket, open)
+    };
+    Ok(found.find(is_seen).map(Exposed::Socket))
+}
+
+fn kernel(path: &Path, mounts: &[u8]) -> Option<Exposed> {
+    let mounts: Vec<_> = lines(mounts).filter_map(Mount::parse).collect();
+    // Of two at one place the later covers the earlier.
+    let around = mounts
+        .iter()
+        .filter(|mount| path.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.components().count());
+    let below = mounts.iter().filter(|mount| mount.point.starts_with(path));
+    let is_kernels =
+        |mount: &&Mount| SETTINGS.iter().chain(&OF_THE_KERNEL).any(|kind| mount.kind == *kind);
+    around.into_iter().chain(below).find(is_kernels).map(|mount| Exposed::Kernel {
+        kind: String::from_utf8_lossy(&mount.kind).into_owned(),
+        at: mount.point.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    const MOUNTS: &[u8] = b"22 27 0:21 / /proc rw - proc proc rw\n\
+        27 1 254:0 / / rw - ext4 /dev/vda rw\n\
+        30 27 0:22 / /srv/a/kernel rw - sysfs sysfs rw\n\
+        31 27 0:23 / /srv/b rw - tmpfs tmpfs rw\n\
+        32 27 0:4 net:[1] /run/netns/x rw - nsfs nsfs rw\n";
+
+    fn found(path: &str) -> Option<String> {
+        kernel(Path::new(path), MOUNTS).map(|found| found.to_string())
+    }
+
+    #[test]
+    fn finds_what_is_below_and_around() {
+        assert_eq!(found("/srv").unwrap(), "the kernel's sysfs at \"/srv/a/kernel\"");
+        assert_eq!(
+            found("/srv/a/kernel/class").unwrap(),
+            "the kernel's sysfs at \"/srv/a/kernel\""
+        );
+        assert_eq!(found("/").unwrap(), "the kernel's proc at \"/proc\"");
+        assert_eq!(found("/proc/sys").unwrap(), "the kernel's proc at \"/proc\"");
+        assert_eq!(found("/run/netns").unwrap(), "the kernel's nsfs at \"/run/netns/x\"");
+        for plain in ["/srv/b", "/srv/b/c", "/home", "/srv/a/k", "/procession"] {
+            assert_eq!(found(plain), None, "{plain}");
+        }
+    }
+
+    #[test]
+    fn finds_sockets_by_whatever_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().canonicalize().unwrap();
+        let (inside, link) = (here.join("inside"), here.join("link"));
+        std::fs::create_dir(&inside).unwrap();
+        std::os::unix::fs::symlink(&inside, &link).unwrap();
+        assert_eq!(through(&link, &[]).unwrap(), None);
+        let socket = inside.join("socket");
+        let _server = UnixListener::bind(&socket).unwrap();
+        let expected = Some(Exposed::Socket(socket.clone()));
+        for path in [&here, &inside, &link, &socket] {
+            assert_eq!(through(path, &[]).unwrap(), expected, "{path:?}");
+            assert_eq!(through(path, std::slice::from_ref(&inside)).unwrap(), None, "{path:?}");
+        }
+        through(&here.join("absent"), &[]).unwrap_err();
+    }
+}
