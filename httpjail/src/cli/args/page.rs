@@ -70,6 +70,7 @@ pub(super) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
 #[cfg(target_os = "macos")]
 pub(super) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
        httpjail [OPTIONS] --test [METHOD] URL
+       httpjail [OPTIONS] --server
        httpjail setup [--user NAME]
        httpjail cleanup
        httpjail doctor [--json]
