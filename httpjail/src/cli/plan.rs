@@ -188,7 +188,7 @@ impl Plan {
             None if cli.run.server => {
                 ServerPlan::new(cli.run, rules).map(|server| Self::Server(Box::new(server)))
             }
-            None if cli.run.weak => {
+            None if cli.run.weak || is_told_by_default(&cli.run) => {
                 let binds = Binds::from_environment(|name| std::env::var_os(name))?;
                 let run = RunPlan::new(cli.run, rules)?;
                 Ok(Self::Weak(Box::new(RunPlan { binds, ..run })))
@@ -239,6 +239,18 @@ impl ServerPlan {
         let proxy = ProxyPlan::new(&mut run, rules)?;
         Ok(Self { proxy, binds: Binds::from_environment(|name| std::env::var_os(name))? })
     }
+}
+
+/// Whether a command that is to run in a jail is told of the proxy instead. On macOS that is so without
+/// root, unless an option names what only root can give.
+fn is_told_by_default(run: &RunArgs) -> bool {
+    cfg!(target_os = "macos")
+        && !rustix::process::geteuid().is_root()
+        && run.user.is_none()
+        && run.publish.is_empty()
+        && run.allow_unix.is_empty()
+        && !run.allow_new_privileges
+        && !run.strict
 }
 
 /// `word`, if it is no command but a network.

@@ -28,17 +28,18 @@ pub(super) fn announce(plan: &RunPlan, sockets: &[PathBuf], is_root: bool) {
     }
 }
 
-/// Says what `--weak` doesn't do, and what the plan opens.
-#[cfg(target_os = "linux")]
+/// Why a command is told of the proxy.
+const WEAK: &str = if cfg!(target_os = "macos") { "--weak, or no root" } else { "--weak" };
+
+/// Says what `--weak`, and on macOS a run without root, doesn't do, and what the plan opens.
 pub(super) fn announce_weak(plan: &RunPlan, is_root: bool) {
     tracing::warn!(
-        "--weak: programs are told of the proxy by their environment; nothing forces them to use it"
+        "{WEAK}: programs are told of the proxy by their environment; nothing forces them to use it"
     );
     announce(plan, &[], is_root);
 }
 
 /// Says what the plan of a proxy that stands alone opens.
-#[cfg(target_os = "linux")]
 pub(super) fn announce_server(plan: &crate::cli::plan::ServerPlan) {
     let lines = [
         private(&plan.proxy.upstream.allow_private),

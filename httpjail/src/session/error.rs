@@ -257,6 +257,10 @@ impl SessionError {
             Self::Bind { .. } => {
                 "HTTPJAIL_HTTP_BIND and HTTPJAIL_HTTPS_BIND say where else to listen"
             }
+            Self::Clients(_) if cfg!(target_os = "macos") => {
+                "the sysctl net.inet.tcp.pcblist_n isn't as it was known when this was made; please \
+                 report it, with what sw_vers prints"
+            }
             Self::Clients(_) => "it takes /proc: mount -t proc proc /proc",
             Self::Descriptors { .. } => MORE_DESCRIPTORS,
             Self::RuleFile { .. } => {
@@ -347,7 +351,8 @@ fn shortage(error: &SessionError) -> Option<&'static str> {
     None
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

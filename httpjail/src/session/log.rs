@@ -8,10 +8,10 @@ use std::{
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
-use super::{SessionError, service::Files};
+use super::{SessionError, service::Files, step_summary};
 use crate::{
     backend::linux::user::{Identity, as_user},
-    cli::plan::{ProxyPlan, Summary},
+    cli::plan::ProxyPlan,
     record::{LogError, LogFile},
 };
 
@@ -45,11 +45,10 @@ pub(super) fn open_all(
     };
     let (log, log_owner) = open(&plan.request_log)?;
     let (records, records_owner) = open(&plan.record)?;
-    let step_summary = match plan.summary {
-        Summary::Told => open_step_summary(identity),
-        Summary::None => None,
-    };
-    Ok((Files { log, records, step_summary }, [log_owner, records_owner]))
+    Ok((
+        Files { log, records, step_summary: step_summary::open(plan, identity) },
+        [log_owner, records_owner],
+    ))
 }
 
 /// Whom the log and the records will belong to.
@@ -92,23 +91,6 @@ pub(super) fn open(path: &Path, identity: Option<&Identity>) -> Result<Log, Sess
         },
         Err(error) => Err(error.into()),
     }
-}
-
-/// Opens the file behind `GITHUB_STEP_SUMMARY`, the page of a job, as the invoking user would. The
-/// run goes on without: the summary is told on standard error, too.
-fn open_step_summary(identity: Option<&Identity>) -> Option<LogFile> {
-    let path = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty())?;
-    let opened = as_user(identity, || LogFile::open(Path::new(&path)));
-    let opened = opened.inspect_err(|error| {
-        tracing::warn!(%error, "the job's page gets no summary ($GITHUB_STEP_SUMMARY)");
-    });
-    let file = opened.ok()?;
-    if let Some(identity) = identity
-        && let Err(error) = file.give_to(identity.uid(), identity.gid())
-    {
-        tracing::warn!(%error, "the file of the job's page stays root's");
-    }
-    Some(file)
 }
 
 /// Keeps a new log from its user until the run is over.

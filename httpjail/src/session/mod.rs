@@ -6,13 +6,20 @@
 
 mod doors;
 mod error;
+mod fresh;
 pub mod kept;
 mod outcome;
 mod pem_file;
 mod question;
+mod rule_file;
+mod rule_files;
+mod rule_watch;
+mod rules_role;
 mod servers;
 mod service;
 mod serving;
+mod step_summary;
+mod told;
 mod way_out;
 
 #[cfg(target_os = "linux")]
@@ -44,26 +51,20 @@ mod refused;
 #[cfg(target_os = "linux")]
 mod relay;
 #[cfg(target_os = "linux")]
-mod rule_file;
-#[cfg(target_os = "linux")]
-mod rule_files;
-#[cfg(target_os = "linux")]
-mod rule_watch;
-#[cfg(target_os = "linux")]
 mod rules_process;
-#[cfg(target_os = "linux")]
-mod rules_role;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
 mod run_dir;
 #[cfg(target_os = "linux")]
 mod supervise;
-#[cfg(target_os = "linux")]
-mod told;
 
 #[cfg(target_os = "macos")]
 mod macos;
+/// What needs no Mac of it, to be tested anywhere.
+#[cfg(all(test, target_os = "linux"))]
+#[path = "macos/control.rs"]
+mod macos_control;
 
 pub use error::SessionError;
 pub use outcome::{Outcome, Swept, Unstarted};
@@ -79,6 +80,6 @@ pub use run::run;
 pub use told::{run_server, run_weak};
 
 #[cfg(target_os = "macos")]
-use macos::rules_process;
+pub use macos::{MacError, cleanup, run, run_container, run_server, run_weak, setup};
 #[cfg(target_os = "macos")]
-pub use macos::{cleanup, run, run_container, run_server, run_weak, setup};
+use macos::{control, rules_process};

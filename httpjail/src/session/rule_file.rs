@@ -9,15 +9,15 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::backend::linux::user::{Identity, as_user};
+use crate::backend::user::{Identity, as_user};
 
 /// More links than this are a circle (the kernel's own limit).
 const MOST_LINKS: usize = 40;
 /// The bits of a mode by which others may write.
-const GROUP: u32 = 0o020;
-const OTHERS: u32 = 0o002;
+pub(super) const GROUP: u32 = 0o020;
+pub(super) const OTHERS: u32 = 0o002;
 /// In such a folder, only owners may rename and remove.
-const STICKY: u32 = 0o1000;
+pub(super) const STICKY: u32 = 0o1000;
 
 /// An entry of a folder on the way to the file; whoever changes it changes what is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,14 +109,22 @@ fn may_write(path: &Path, about: &Metadata, identity: &Identity) -> bool {
     let is_member = about.gid() == identity.gid() || identity.groups().contains(&about.gid());
     about.uid() == identity.uid()
         || mode & OTHERS != 0
-        // Where there is a list of users, these bits are the most that any of them has.
-        || (mode & GROUP != 0 && (is_member || has_list(path)))
+        || (mode & GROUP != 0 && is_member)
+        // On Linux, the group's bits are the most that any user of a list has.
+        || ((mode & GROUP != 0 || cfg!(target_os = "macos")) && has_list(path))
 }
 
 /// Whether rights are given to certain users (POSIX ACLs). What can't be told counts as a list.
+#[cfg(target_os = "linux")]
 fn has_list(path: &Path) -> bool {
     let asked = rustix::fs::getxattr(path, "system.posix_acl_access", &mut [0; 0][..]);
     !matches!(asked, Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP))
+}
+
+/// Whether a list gives more rights than the mode does: there, the mode is no bound to it.
+#[cfg(target_os = "macos")]
+fn has_list(path: &Path) -> bool {
+    crate::backend::macos::acl::gives_rights(path)
 }
 
 /// Opens the file as the user who called; as root only if the user may not read it. The caller has

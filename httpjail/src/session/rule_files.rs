@@ -7,9 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::SessionError;
+use super::{
+    SessionError,
+    rule_file::{GROUP, OTHERS, STICKY},
+};
 use crate::{
-    backend::linux::user::Identity,
+    backend::user::Identity,
     cli::plan::Lacking,
     rules::{Program, Rules},
 };
@@ -57,13 +60,13 @@ fn may_write(metadata: &Metadata, command: Option<&Identity>) -> bool {
     // Root writes to everything.
     let Some(command) = command else { return true };
     // In a folder such as /tmp each has what is theirs.
-    if metadata.is_dir() && metadata.mode() & libc::S_ISVTX != 0 {
+    if metadata.is_dir() && metadata.mode() & STICKY != 0 {
         return metadata.uid() == command.uid();
     }
     let is_groups = command.gid() == metadata.gid() || command.groups().contains(&metadata.gid());
     metadata.uid() == command.uid()
-        || (is_groups && metadata.mode() & libc::S_IWGRP != 0)
-        || metadata.mode() & libc::S_IWOTH != 0
+        || (is_groups && metadata.mode() & GROUP != 0)
+        || metadata.mode() & OTHERS != 0
 }
 
 #[cfg(test)]

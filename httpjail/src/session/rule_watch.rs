@@ -1,41 +1,33 @@
-//! Changes of the rule's file while the command runs. The kernel tells of them; the supervisor opens
-//! the file and hands it to the proxy, which reads it.
+//! Changes of the rule's file while the command runs. The kernel tells of them (`notices`); on Linux the
+//! supervisor opens the file and hands it to the proxy, which reads it, on macOS the proxy does both.
+
+#[cfg_attr(target_os = "linux", path = "rule_watch/inotify.rs")]
+#[cfg_attr(target_os = "macos", path = "rule_watch/kqueue.rs")]
+mod notices;
 
 use std::{
-    collections::HashMap,
-    fs::{self, File},
+    fs::File,
     io,
-    mem::MaybeUninit,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd},
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
 };
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-
+use self::notices::Notices;
 use super::{
     SessionError,
-    rule_file::{Step, is_stream, open, steps, writable},
+    rule_file::{is_stream, open, steps, writable},
 };
-use crate::{backend::linux::user::Identity, cli::plan::Lacking};
-
-/// What can put other bytes where the path leads. A file that was just made is empty, and is told of
-/// when it is written.
-const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
-    .union(WatchFlags::MOVED_TO)
-    .union(WatchFlags::CREATE)
-    .union(WatchFlags::ONLYDIR);
+use crate::{backend::user::Identity, cli::plan::Lacking};
 
 /// Watches over one file, by whatever way its path leads there.
 #[derive(Debug)]
 pub(super) struct RuleWatch {
     path: PathBuf,
     identity: Option<Identity>,
-    inotify: OwnedFd,
-    /// The entries to look for, by the number of their folder's watch.
-    entries: HashMap<i32, Vec<Step>>,
+    notices: Notices,
     /// What was handed over last.
     last: Option<Version>,
     /// What was said last about a file that can't be taken.
@@ -98,40 +90,16 @@ impl RuleWatch {
     ///
     /// When it can't be watched.
     fn new(path: &Path, identity: Option<Identity>) -> io::Result<Self> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let path = std::path::absolute(path)?;
-        let entries = HashMap::new();
-        let mut watch = Self { path, identity, inotify, entries, last: None, complaint: None };
-        let steps = steps(&watch.path)?;
-        watch.follow(&steps)?;
-        Ok(watch)
+        let mut notices = Notices::new()?;
+        notices.follow(&steps(&path)?)?;
+        Ok(Self { path, identity, notices, last: None, complaint: None })
     }
 
     /// The file, if it may have changed since it was last asked for. The first time it may have.
     pub(super) fn changed(&mut self) -> Option<File> {
-        let is_told = self.last.is_none() | self.drain();
+        let is_told = self.last.is_none() | self.notices.drain();
         is_told.then(|| self.look()).flatten()
-    }
-
-    /// Reads what the kernel has told. Whether some of it is about the way to the file.
-    fn drain(&mut self) -> bool {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = Reader::new(self.inotify.as_fd(), &mut buffer);
-        let mut is_told = false;
-        while let Ok(event) = reader.next() {
-            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-                is_told = true;
-            }
-            let Some(name) = event.file_name() else { continue };
-            let steps = self.entries.get(&event.wd()).map_or(&[][..], Vec::as_slice);
-            let Some(step) =
-                steps.iter().find(|step| step.name.as_encoded_bytes() == name.to_bytes())
-            else {
-                continue;
-            };
-            is_told |= !event.events().contains(ReadFlags::CREATE) || is_whole(&step.path());
-        }
-        is_told
     }
 
     /// Opens the file, if it is another one than the last time. Says once why it can't be taken.
@@ -150,37 +118,24 @@ impl RuleWatch {
 
     fn find(&mut self) -> io::Result<Option<File>> {
         let steps = steps(&self.path)?;
-        self.follow(&steps)?;
+        self.notices.follow(&steps)?;
         if let Some(what) = writable(&steps, self.identity.as_ref())? {
             return Err(io::Error::other(format!("the command can write {}", what.display())));
         }
-        let file = open(&self.path, self.identity.as_ref())?;
+        // On macOS, the process that watches is nobody but the user who called.
+        let reader = self.identity.as_ref().filter(|_| cfg!(target_os = "linux"));
+        let file = open(&self.path, reader)?;
         let version = Version::of(&file)?;
         if self.last.replace(version) == Some(version) {
             return Ok(None);
         }
         Ok(Some(file))
     }
-
-    /// Watches the folders of these steps, and no longer those of others.
-    fn follow(&mut self, steps: &[Step]) -> io::Result<()> {
-        let mut entries: HashMap<i32, Vec<Step>> = HashMap::new();
-        for step in steps {
-            let watch = inotify::add_watch(&self.inotify, &step.folder, CHANGES)?;
-            entries.entry(watch).or_default().push(step.clone());
-        }
-        for gone in self.entries.keys().filter(|watch| !entries.contains_key(watch)) {
-            // The kernel has removed it already if the folder is gone.
-            let _ = inotify::remove_watch(&self.inotify, *gone);
-        }
-        self.entries = entries;
-        Ok(())
-    }
 }
 
 impl AsFd for RuleWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
+        self.notices.as_fd()
     }
 }
 
@@ -192,14 +147,10 @@ impl Version {
     }
 }
 
-/// Whether a new entry leads to something that was there before: a link, or a folder.
-fn is_whole(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|about| !about.is_file() || about.nlink() > 1)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
+        fs,
         io::{Read, Write},
         os::unix::fs::{PermissionsExt, symlink},
     };

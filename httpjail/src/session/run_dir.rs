@@ -17,7 +17,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
+
+use super::fresh::{fresh_id, lock};
 
 use crate::backend::linux::netns;
 
@@ -210,21 +212,6 @@ fn ensure_base() -> io::Result<()> {
     }
 }
 
-/// Locks a folder. `None`: somebody else holds it, or it is gone.
-pub(super) fn lock(path: &Path, operation: FlockOperation) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    match rustix::fs::flock(&fd, operation) {
-        Ok(()) => Ok(Some(fd)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Removes a run's folder; what can't be removed is left to the next sweep.
 fn remove(path: &Path) {
     netns::unpin(&path.join(NETNS_FILE));
@@ -233,13 +220,6 @@ fn remove(path: &Path) {
     {
         tracing::warn!(path = %path.display(), %error, "the run's folder could not be removed");
     }
-}
-
-/// Eight random hexadecimal digits.
-pub(super) fn fresh_id() -> io::Result<String> {
-    let mut bytes = [0_u8; 4];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(format!("{:08x}", u32::from_ne_bytes(bytes)))
 }
 
 #[cfg(test)]

@@ -4,8 +4,12 @@
 //! `httpjail-macos`, whose tests run on any system. Here is what needs this one. It has never run on
 //! a Mac (macos/TESTING.md).
 
+pub(crate) mod acl;
 pub(crate) mod canary;
+pub(crate) mod descendants;
+pub(crate) mod owners;
 pub mod probe;
 pub(crate) mod process;
+pub(crate) mod role;
 
 pub use canary::Open;

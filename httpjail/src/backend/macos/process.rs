@@ -1,15 +1,80 @@
 //! Processes: the fork, the users they become, the signals they get.
 
-use std::{io, mem::MaybeUninit, os::unix::process::CommandExt, process::Command, ptr};
+use std::{
+    io::{self, PipeWriter, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsRawFd, BorrowedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+    ptr,
+};
 
-use super::canary::Canary;
+use super::{canary::Canary, descendants};
 use crate::backend::user::Identity;
 
-/// The signals that end a jail when they are sent to httpjail. They are blocked, and taken by
-/// [`next_signal`].
-const ENDING: [i32; 2] = [libc::SIGTERM, libc::SIGHUP];
+/// Signals that are blocked, and taken by [`next_signal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Those that end a jail, or a command, when they are sent to httpjail; what a terminal sends is
+    /// ignored.
+    WithCommand,
+    /// All that are about a process that stands alone.
+    Alone,
+}
+
+impl Held {
+    fn signals(self) -> &'static [i32] {
+        match self {
+            Self::WithCommand => &[libc::SIGTERM, libc::SIGHUP],
+            Self::Alone => &[libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT],
+        }
+    }
+
+    fn set(self) -> libc::sigset_t {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: sigemptyset writes the set before it is read, and the signals exist.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in self.signals() {
+                libc::sigaddset(set.as_mut_ptr(), *signal);
+            }
+            set.assume_init()
+        }
+    }
+}
+
 /// Those that a terminal sends to all of a job: the command gets them by itself.
 const OF_TERMINAL: [i32; 2] = [libc::SIGINT, libc::SIGQUIT];
+
+/// `NGROUPS_MAX` of XNU, bsd/sys/syslimits.h.
+const MOST_GROUPS: usize = 16;
+
+/// Puts what `by` names in the place of what `descriptor` names, at once for all threads.
+///
+/// # Errors
+///
+/// What `dup2(2)` says.
+pub(crate) fn replace(descriptor: RawFd, by: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open; whoever owns `descriptor` goes on with another file.
+    match unsafe { libc::dup2(by.as_raw_fd(), descriptor) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => mark_close_on_exec(descriptor),
+    }
+}
+
+/// As all descriptors of this process are, but for the standard ones.
+fn mark_close_on_exec(descriptor: RawFd) -> io::Result<()> {
+    if descriptor <= 2 {
+        return Ok(());
+    }
+    // SAFETY: takes plain numbers.
+    match unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
 
 /// Which side of a fork this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +113,14 @@ pub(crate) fn reap(pid: i32) {
     {}
 }
 
+/// Waits until a child has ended, and leaves it to be reaped.
+pub(crate) fn await_end(pid: i32) {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while matches!(waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
+}
+
 /// Sends a signal; a process that has just ended needs it no more.
 pub(crate) fn signal(pid: i32, signal: i32) {
     // SAFETY: takes plain numbers.
@@ -56,16 +129,32 @@ pub(crate) fn signal(pid: i32, signal: i32) {
     }
 }
 
-/// Becomes this user for good.
+/// Becomes this user for good, without other groups.
 ///
 /// # Errors
 ///
 /// When that fails, or when root is still in reach.
 pub(crate) fn become_user(user: &Identity) -> io::Result<()> {
+    become_member(user, &[user.gid()])
+}
+
+/// Becomes this user for good, with as many of the user's groups as a process can have.
+/// Async-signal-safe.
+///
+/// # Errors
+///
+/// As [`become_user`].
+pub(crate) fn become_whole_user(user: &Identity) -> io::Result<()> {
+    let groups = user.groups();
+    become_member(user, groups.get(..MOST_GROUPS).unwrap_or(groups))
+}
+
+fn become_member(user: &Identity, groups: &[libc::gid_t]) -> io::Result<()> {
     let gid = user.gid();
-    // SAFETY: one group is given, and is valid for the call; the others take plain numbers.
+    let count = libc::c_int::try_from(groups.len()).unwrap_or_default();
+    // SAFETY: the groups are valid for their number; the others take plain numbers.
     let failed = unsafe {
-        libc::setgroups(1, &raw const gid) == -1
+        libc::setgroups(count, groups.as_ptr()) == -1
             || libc::setgid(gid) == -1
             || libc::setuid(user.uid()) == -1
     };
@@ -84,14 +173,18 @@ pub(crate) fn become_user(user: &Identity) -> io::Result<()> {
 /// # Errors
 ///
 /// What the system says.
-pub(crate) fn hold_signals() -> io::Result<()> {
-    for signal in OF_TERMINAL {
+pub(crate) fn hold_signals(held: Held) -> io::Result<()> {
+    let ignored: &[i32] = match held {
+        Held::WithCommand => &OF_TERMINAL,
+        Held::Alone => &[],
+    };
+    for signal in ignored {
         // SAFETY: ignoring runs no code.
-        if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+        if unsafe { libc::signal(*signal, libc::SIG_IGN) } == libc::SIG_ERR {
             return Err(io::Error::last_os_error());
         }
     }
-    let set = ending();
+    let set = held.set();
     // SAFETY: the set is valid for the call, and the old one isn't asked for.
     match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) } {
         0 => Ok(()),
@@ -104,8 +197,8 @@ pub(crate) fn hold_signals() -> io::Result<()> {
 /// # Errors
 ///
 /// What `sigwait(2)` says.
-pub(crate) fn next_signal() -> io::Result<i32> {
-    let (set, mut signal) = (ending(), 0);
+pub(crate) fn next_signal(held: Held) -> io::Result<i32> {
+    let (set, mut signal) = (held.set(), 0);
     // SAFETY: both are valid for the call.
     match unsafe { libc::sigwait(&raw const set, &raw mut signal) } {
         0 => Ok(signal),
@@ -113,16 +206,50 @@ pub(crate) fn next_signal() -> io::Result<i32> {
     }
 }
 
-fn ending() -> libc::sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset writes the set before it is read, and the signals exist.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        for signal in ENDING {
-            libc::sigaddset(set.as_mut_ptr(), signal);
-        }
-        set.assume_init()
+/// Keeps other programs of the same user from tracing this process (P12). It doesn't keep out tools that
+/// Apple has signed for reading memory.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn hide() -> io::Result<()> {
+    // SAFETY: no address is given, and none is used.
+    match unsafe { libc::ptrace(libc::PT_DENY_ATTACH, 0, ptr::null_mut(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Keeps this process's memory from being written to a file. What it starts from now on inherits that.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn forgo_core_dumps() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
+}
+
+/// Lets `command` be run as `user`, or as the caller, with the signals as they are usual. `told`
+/// becomes what is known of its process before it does anything.
+pub(crate) fn told<'a>(
+    command: &'a mut Command,
+    user: Option<&Identity>,
+    told: PipeWriter,
+) -> &'a mut Command {
+    let user = user.cloned();
+    let prepare = move || {
+        for signal in OF_TERMINAL {
+            // SAFETY: the default runs no code.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        // SAFETY: takes nothing and can't fail.
+        let own = descendants::look_at(unsafe { libc::getpid() });
+        (&told).write_all(&own.map_or(0, |own| own.unique).to_ne_bytes())?;
+        user.as_ref().map_or(Ok(()), become_whole_user)
+    };
+    // SAFETY: the process that forks has one thread, and the closure only makes system calls.
+    unsafe { command.pre_exec(prepare) }
 }
 
 /// Lets `command` be run as `user`, with the signals as they are usual, once `canary` has shown that

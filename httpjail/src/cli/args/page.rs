@@ -74,6 +74,7 @@ pub(in crate::cli) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]..
 #[cfg(target_os = "macos")]
 pub(in crate::cli) const USAGE: &str = "httpjail [OPTIONS] [--] COMMAND [ARGS]...
        httpjail [OPTIONS] --test [METHOD] URL
+       httpjail [OPTIONS] --server
        httpjail setup [--user NAME]
        httpjail cleanup
        httpjail doctor [--json]

@@ -15,9 +15,6 @@ pub enum MacError {
     /// An option that asks for what can't be had here.
     #[error("do what {0} asks for: it isn't possible on macOS")]
     Unsupported(&'static str),
-    /// An option that asks for what isn't made for this system.
-    #[error("do what {0} asks for: it isn't there yet on macOS")]
-    NotYet(&'static str),
     /// The account isn't one of jails.
     #[error(
         "run the command as `{0}`: on macOS a jail takes an account for itself, kills all that \
@@ -59,8 +56,11 @@ pub enum MacError {
         /// The cause.
         source: io::Error,
     },
+    /// Something that the command started stays.
+    #[error("end what the command has started; which processes are left is told above")]
+    Left,
     /// The keeper died.
-    #[error("go on without the process that keeps the jail, which ended")]
+    #[error("go on without the process that keeps the command, which ended")]
     KeeperDied,
 }
 
@@ -77,9 +77,6 @@ impl MacError {
     /// What the user can do, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotYet(_) => {
-                "docs/platforms.md says what there is; a rule can be written by --js"
-            }
             Self::Account(_) | Self::NoAccount(_) => {
                 "make an account for jails: sudo httpjail setup. Others beside it have names such as \
                  _httpjail2: sudo httpjail setup --user _httpjail2"
@@ -93,8 +90,8 @@ impl MacError {
                  sudo httpjail doctor looks at it, and sudo pfctl -s info says whether pf is enabled"
             }
             Self::KeeperDied => {
-                "what still runs as the jail's account has no network; sudo httpjail cleanup removes \
-                 what is left"
+                "with a jail, what still runs as its account has no network; sudo httpjail cleanup \
+                 removes what is left"
             }
             _ => return None,
         })

@@ -1,5 +1,5 @@
-//! The process that keeps root's rights: it starts the command, ends it, and undoes what stands in
-//! pf. It reads nothing that comes from the jail.
+//! The process that keeps the rights that httpjail was started with: it starts the command, ends it and
+//! what came from it, and undoes what stands in pf. It reads nothing that comes from the command.
 
 use std::{
     ffi::OsString,
@@ -13,15 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use httpjail_macos::processes::Family;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{guard::Guard, report::Report};
 use crate::{
     backend::{
-        macos::{canary::Canary, process},
+        macos::{canary::Canary, descendants, process},
         user::Identity,
     },
-    session::Outcome,
+    session::{Outcome, told::folder::Folder},
 };
 
 /// How long the command has to end after a signal to httpjail.
@@ -32,36 +33,63 @@ pub(super) struct Keeper {
     pub(super) command: OsString,
     pub(super) args: Vec<OsString>,
     pub(super) environment: Vec<(OsString, OsString)>,
-    pub(super) jailed: Identity,
-    pub(super) canary: Canary,
     pub(super) timeout: Option<Duration>,
-    pub(super) guard: Guard,
+    pub(super) hold: Hold,
+}
+
+/// What holds the command.
+pub(super) enum Hold {
+    /// An account of its own, and pf's rules for it.
+    Jail { account: Identity, canary: Canary, guard: Guard },
+    /// Nothing: it is told of the proxy. The folder holds what it must trust.
+    Told { user: Option<Identity>, folder: Folder },
 }
 
 impl Keeper {
     /// Its life. `proxy` brings signals to pass on, and takes the report.
-    pub(super) fn keep(mut self, mut proxy: UnixStream) -> ! {
+    pub(super) fn keep(self, mut proxy: UnixStream) -> ! {
         let report = match self.start() {
-            Ok(command) => Report::Ended(self.watch(command, &proxy).unwrap_or_else(|error| {
-                tracing::error!(%error, "the command can't be waited for, and was ended");
-                Outcome::Signalled(low_byte(libc::SIGKILL))
-            })),
-            Err(error) => Report::Unstarted(errno(&error)),
+            Ok((command, family)) => {
+                let ended = self.watch(command, &proxy).unwrap_or_else(|error| {
+                    tracing::error!(%error, "the command can't be waited for, and was ended");
+                    Outcome::Signalled(low_byte(libc::SIGKILL))
+                });
+                self.hold.end(family, Report::Ended(ended))
+            }
+            Err(error) => self.hold.end(None, Report::Unstarted(errno(&error))),
         };
-        if let Err(error) = process::end_all_of(&self.jailed) {
-            // The rules stay with them, to the next sweep.
-            tracing::error!(%error, "the account's processes are left, and have no network");
-            self.guard.leave();
-        }
-        drop(self.guard);
         let told = proxy.write_all(&report.encode());
         process::exit(u8::from(told.is_err()))
     }
 
-    fn start(&self) -> io::Result<Child> {
+    /// Leaves what it would undo to the process that was forked.
+    pub(super) fn leave(mut self) {
+        match &mut self.hold {
+            Hold::Jail { guard, .. } => guard.leave(),
+            Hold::Told { folder, .. } => folder.leave(),
+        }
+    }
+
+    /// Starts the command. Where no account tells what comes from it, its family does.
+    fn start(&self) -> io::Result<(Child, Option<Family>)> {
+        // The key of the run's authority is in this process's memory, too.
+        process::hide()?;
         let mut command = Command::new(&self.command);
         command.args(&self.args).env_clear().envs(self.environment.iter().cloned());
-        process::jailed(&mut command, &self.jailed, self.canary.clone()).spawn()
+        match &self.hold {
+            Hold::Jail { account, canary, .. } => {
+                process::jailed(&mut command, account, canary.clone()).spawn().map(|it| (it, None))
+            }
+            Hold::Told { user, .. } => {
+                let (mut says, told) = io::pipe()?;
+                let started = process::told(&mut command, user.as_ref(), told).spawn()?;
+                // The command has its own end no more, and this process lets go of the other.
+                drop(command);
+                let mut unique = [0; 8];
+                says.read_exact(&mut unique)?;
+                Ok((started, Some(Family::new(u64::from_ne_bytes(unique)))))
+            }
+        }
     }
 
     fn watch(&self, mut command: Child, proxy: &UnixStream) -> io::Result<Outcome> {
@@ -88,7 +116,7 @@ impl Keeper {
                         deadline = Some(deadline.map_or(grace, |deadline| deadline.min(grace)));
                     }
                     None => {
-                        tracing::error!("the proxy is dead; the jail was ended");
+                        tracing::error!("the proxy is dead; the command was ended");
                         return Ok(Outcome::Signalled(low_byte(libc::SIGKILL)));
                     }
                 },
@@ -96,6 +124,31 @@ impl Keeper {
                     return Ok(
                         told.map_or(Outcome::TimedOut, |it| Outcome::Signalled(low_byte(it)))
                     );
+                }
+            }
+        }
+    }
+}
+
+impl Hold {
+    /// Ends what came from the command, and undoes all. What is to be reported then.
+    fn end(self, family: Option<Family>, report: Report) -> Report {
+        match self {
+            Self::Jail { account, mut guard, .. } => {
+                if let Err(error) = process::end_all_of(&account) {
+                    // The rules stay with them, to the next sweep.
+                    tracing::error!(%error, "the account's processes are left, and have no network");
+                    guard.leave();
+                }
+                report
+            }
+            Self::Told { .. } => {
+                match family.map_or(Ok(()), |mut family| descendants::kill_all(&mut family)) {
+                    Ok(()) => report,
+                    Err(error) => {
+                        tracing::error!(%error, "what the command has started is left");
+                        Report::Left
+                    }
                 }
             }
         }

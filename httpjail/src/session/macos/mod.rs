@@ -13,7 +13,12 @@
 //! are killed, the anchor stays: it turns the account to ports that nobody serves, until the next run
 //! or `httpjail cleanup` sweeps it.
 
+mod beside;
+mod clients;
+mod container;
+pub(super) mod control;
 mod error;
+mod files;
 mod flows;
 mod folder;
 mod guard;
@@ -21,11 +26,14 @@ mod keeper;
 mod report;
 pub(super) mod rules_process;
 mod run;
+mod server;
 mod setup;
-mod told;
+mod weak;
 
+pub use container::run_container;
 pub use error::MacError;
 pub use folder::cleanup;
 pub use run::run;
+pub use server::run_server;
 pub use setup::setup;
-pub use told::{run_container, run_server, run_weak};
+pub use weak::run_weak;

@@ -10,6 +10,8 @@ use crate::{backend::macos::Open, session::Outcome};
 pub(super) enum Report {
     /// The command ended so.
     Ended(Outcome),
+    /// The command has ended, and something that it started is left.
+    Left,
     /// It was not started, for this error.
     Unstarted(u8),
 }
@@ -20,6 +22,7 @@ impl Report {
             Self::Ended(Outcome::Exited(code)) => [b'e', code],
             Self::Ended(Outcome::Signalled(signal)) => [b's', signal],
             Self::Ended(Outcome::TimedOut) => [b't', 0],
+            Self::Left => [b'l', 0],
             Self::Unstarted(errno) => [b'u', errno],
         }
     }
@@ -29,6 +32,7 @@ impl Report {
             b'e' => Some(Self::Ended(Outcome::Exited(value))),
             b's' => Some(Self::Ended(Outcome::Signalled(value))),
             b't' => Some(Self::Ended(Outcome::TimedOut)),
+            b'l' => Some(Self::Left),
             b'u' => Some(Self::Unstarted(value)),
             _ => None,
         }
@@ -38,6 +42,7 @@ impl Report {
     pub(super) fn into_result(self, command: OsString) -> Result<Outcome, MacError> {
         let errno = match self {
             Self::Ended(outcome) => return Ok(outcome),
+            Self::Left => return Err(MacError::Left),
             Self::Unstarted(errno) => i32::from(errno),
         };
         Err(match (Open::of(errno), errno) {

@@ -2,10 +2,10 @@
 
 use std::{
     ffi::OsStr,
-    fs::File,
-    io::{self, PipeWriter, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
-    os::unix::net::UnixStream,
+    io::{self, PipeReader},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsFd,
+    path::PathBuf,
     sync::Arc,
     thread,
     time::Duration,
@@ -16,9 +16,14 @@ use httpjail_macos::{
     anchor::{Id, Jail, Ports},
     natlook::Pf,
 };
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{
-    MacError, flows::PfFlows, folder::Folder, guard::Guard, keeper::Keeper, report::Report,
+    MacError, beside, files,
+    flows::PfFlows,
+    folder::Folder,
+    guard::Guard,
+    keeper::{Hold, Keeper},
     rules_process,
 };
 use crate::{
@@ -26,19 +31,22 @@ use crate::{
         Privileges,
         macos::{
             canary::{Canary, WORD},
-            process::{self, Fork},
+            process::{self, Held},
         },
-        user::{self, Identity, as_user},
+        user::{self, Identity},
     },
     cli::plan::{Lacking, RunPlan},
     dns,
     policy::{NoProcesses, RunFacts},
     proxy,
-    record::LogFile,
+    rules::{Js, Reload},
     session::{
         Outcome, SessionError, doors,
+        fresh::{fresh_id, random},
+        rule_files,
+        rule_watch::RuleWatch,
         servers::{self, Servers},
-        service::{Files, Place, Service},
+        service::{Place, Service, ServiceError},
         serving::{TcpStub, raise_descriptor_limit, serve_dns},
         way_out,
     },
@@ -50,6 +58,15 @@ const DISCARD_PORT: u16 = 9;
 /// Whom the proxy becomes when root called without sudo.
 const NOBODY: &str = "nobody";
 
+/// Whom a proxy that was started as root becomes: the user who called, or nobody.
+///
+/// # Errors
+///
+/// When the user can't be told.
+pub(super) fn unprivileged(owner: Option<&Identity>) -> Result<Identity, SessionError> {
+    Ok(owner.cloned().map_or_else(|| Identity::named(OsStr::new(NOBODY)), Ok)?)
+}
+
 /// Runs the plan's command in a jail of its own.
 ///
 /// # Errors
@@ -60,26 +77,20 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
         return Err(SessionError::NotRoot);
     }
     refuse_unsupported(&plan)?;
-    tell_of_rule_file(&plan);
     let jailed = account(plan.user.as_deref())?;
     let owner = user::invoking_user()?;
-    let serves_as = match &owner {
-        Some(owner) => owner.clone(),
-        None => Identity::named(OsStr::new(NOBODY))?,
-    };
+    let serves_as = unprivileged(owner.as_ref())?;
+    rule_files::tell_of_changeable(&plan.proxy.rules, Some(&jailed), plan.lacking)?;
     let folder = Folder::take(&jailed)?;
     doors::announce(&plan, &[], false);
     let upstream = way_out::options(&plan.proxy.upstream, Some(&jailed))?;
-    let open_log = |path| as_user(owner.as_ref(), || LogFile::open(path));
-    let files = Files {
-        log: plan.proxy.request_log.as_deref().map(open_log).transpose()?,
-        records: plan.proxy.record.as_deref().map(open_log).transpose()?,
-        step_summary: None,
-    };
-    let (rules, None) = rules_process::start(plan.proxy.rules.clone(), || Ok(None))?;
+    let files = files::open_all(&plan.proxy, owner.as_ref())?;
     let servers = Servers::bind(plan.published).map_err(SessionError::Proxy)?;
     let ports = servers.ports().map_err(SessionError::Proxy)?;
     let pf = Pf::open().map_err(MacError::Device)?;
+    process::hold_signals(Held::WithCommand).map_err(SessionError::Signals)?;
+    // Before there is a key: it must not be in the memory of a process that others may look into.
+    let (rules, rules_process) = rules_process::start(plan.proxy.rules.clone(), || Ok(None))?;
     let authority = Authority::new()?;
     let trust = ChildTrust::prepare(folder.path(), |name| std::env::var_os(name))?;
     let variables = trust.variables().iter().cloned();
@@ -87,48 +98,32 @@ pub fn run(plan: RunPlan) -> Result<Outcome, SessionError> {
         user::child_environment(std::env::vars_os(), variables, Some(&jailed), &plan.environment);
     trust.fill(&authority.certificate_pem())?;
     let (word, targets) = canary(&ports).map_err(SessionError::Canary)?;
-    let (own, keepers) = UnixStream::pair().map_err(SessionError::Proxy)?;
-    process::hold_signals().map_err(SessionError::Signals)?;
     let jail = jail(&plan, &jailed, ports)?;
+    let rule_file = plan.proxy.rule_file.clone();
+    let rule_file = rule_file.map(|path| RuleFile { path, jailed: jailed.clone() });
     let guard = Guard::arm(&jail, folder)?;
 
-    let mut keeper = Keeper {
-        command: plan.command.clone(),
+    let keeper = Keeper {
+        command: plan.command,
         args: plan.args,
         environment,
-        jailed,
-        canary: Canary { targets: targets.clone(), word },
         timeout: plan.timeout,
-        guard,
+        hold: Hold::Jail {
+            account: jailed,
+            canary: Canary { targets: targets.clone(), word },
+            guard,
+        },
     };
-    let pid = match process::fork().map_err(SessionError::Proxy)? {
-        Fork::Child => {
-            drop((own, servers, pf));
-            keeper.keep(keepers)
-        }
-        Fork::Parent(pid) => pid,
-    };
-    drop(keepers);
-    keeper.guard.leave();
-    drop(keeper);
     let proxy = Jailed {
         servers,
         pf,
         authority,
         canary: proxy::Canary::new(&targets, &word),
         run_id: jail.id.to_string(),
+        rule_file,
         service: Service::new(plan.proxy, rules, upstream, files, jail.id.to_string()),
     };
-    let link = own.try_clone().map_err(SessionError::Proxy)?;
-    let served = process::become_user(&serves_as).and_then(|()| proxy.serve(own));
-    if served.is_err() {
-        // The keeper takes that for this process's end, and ends the jail.
-        let _ = link.shutdown(Shutdown::Both);
-    }
-    // Its report comes after all is undone; one that is told nothing any more undoes all as well.
-    process::reap(pid);
-    let report = served.map_err(SessionError::Proxy)?.ok_or(MacError::KeeperDied)?;
-    Ok(report.into_result(plan.command)?)
+    beside::run(keeper, Some(&serves_as), rules_process, |stopped| proxy.serve(stopped))
 }
 
 /// Options that ask for what pf can't do must not seem to be followed.
@@ -140,15 +135,7 @@ fn refuse_unsupported(plan: &RunPlan) -> Result<(), SessionError> {
     ];
     match asked.iter().find(|(_, asked)| *asked) {
         Some((option, _)) => Err(MacError::Unsupported(option).into()),
-        None => rules_process::refuse(&plan.proxy.rules),
-    }
-}
-
-/// Says that nobody looks at the rule's file any more.
-fn tell_of_rule_file(plan: &RunPlan) {
-    if let Some(path) = &plan.proxy.rule_file {
-        let path = path.display();
-        tracing::info!("changes of the rule file {path} won't be taken up: not yet on macOS");
+        None => Ok(()),
     }
 }
 
@@ -175,11 +162,6 @@ fn jail(plan: &RunPlan, jailed: &Identity, ports: servers::Ports) -> Result<Jail
     })
 }
 
-/// Eight random hexadecimal digits.
-fn fresh_id() -> io::Result<String> {
-    Ok(format!("{:08x}", u32::from_ne_bytes(random()?)))
-}
-
 /// The word by which the command's process knows the proxy, and where it tries the jail.
 fn canary(ports: &servers::Ports) -> io::Result<([u8; WORD], Vec<SocketAddr>)> {
     let mut targets = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, DISCARD_PORT))];
@@ -189,12 +171,6 @@ fn canary(ports: &servers::Ports) -> io::Result<([u8; WORD], Vec<SocketAddr>)> {
     Ok((random()?, targets))
 }
 
-fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
-    let mut bytes = [0; LENGTH];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// What the process does from the fork on: it serves the jail.
 struct Jailed {
     servers: Servers,
@@ -202,20 +178,21 @@ struct Jailed {
     authority: Authority,
     canary: proxy::Canary,
     run_id: String,
+    rule_file: Option<RuleFile>,
     service: Service,
 }
 
 impl Jailed {
-    /// Serves until the keeper reports. `None`: it was killed.
-    fn serve(self, keeper: UnixStream) -> io::Result<Option<Report>> {
+    /// Serves until `stopped` closes.
+    fn serve(self, stopped: PipeReader) -> Result<(), ServiceError> {
         raise_descriptor_limit();
+        if let Some((rule, file)) = self.service.rules.javascript().zip(self.rule_file) {
+            file.take_up(rule)?;
+        }
         let service = self.service.start()?;
         let names = Arc::new(dns::Names::recorded(service.recorder().clone()));
         let stub = dns::Stub::new(Arc::clone(&names));
         serve_dns(stub.clone(), self.servers.dns)?;
-        pass_signals(keeper.try_clone()?)?;
-        let (stopped, stop) = io::pipe()?;
-        let reported = hear(keeper, stop)?;
         let place = Place {
             listeners: self.servers.proxy,
             flows: Arc::new(PfFlows(self.pf)),
@@ -228,34 +205,38 @@ impl Jailed {
             run: RunFacts { jail: Some(self.run_id), processes: Arc::new(NoProcesses) },
             drain: Duration::ZERO,
         };
-        service.serve(place, stopped, Vec::new).map_err(io::Error::other)?;
-        reported.join().map_err(|_| io::Error::other("the keeper's report was lost"))
+        service.serve(place, stopped, Vec::new)
     }
 }
 
-/// Tells the keeper of signals, on a thread of its own.
-fn pass_signals(mut keeper: UnixStream) -> io::Result<()> {
-    let pass = move || {
-        while let Ok(signal) = process::next_signal() {
-            let byte = u8::try_from(signal).unwrap_or_default();
-            if keeper.write_all(&[byte]).is_err() {
-                return;
-            }
-        }
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(pass).map(drop)
+/// The file of the rule.
+struct RuleFile {
+    path: PathBuf,
+    jailed: Identity,
 }
 
-/// Waits for the report on a thread of its own; `stop` closes when it is there.
-fn hear(
-    mut keeper: UnixStream,
-    stop: PipeWriter,
-) -> io::Result<thread::JoinHandle<Option<Report>>> {
-    let wait = move || {
-        let mut report = [0; 2];
-        let heard = keeper.read_exact(&mut report);
-        drop(stop);
-        heard.ok().and_then(|()| Report::decode(report))
-    };
-    thread::Builder::new().name("keeper".to_owned()).spawn(wait)
+impl RuleFile {
+    /// Reads the rule anew when its file changes, on a thread of its own, if the command can't write
+    /// it. (What watches is made here and not before, as a kqueue doesn't outlive a fork.)
+    fn take_up(self, rule: Js) -> io::Result<()> {
+        let watch = RuleWatch::start(&self.path, Some(&self.jailed), Lacking::Warn);
+        let Some(mut watch) = watch.map_err(io::Error::other)? else { return Ok(()) };
+        let mut reload = Reload::new(rule, self.path);
+        let wait = move || {
+            loop {
+                if let Some(file) = watch.changed() {
+                    reload.read(file);
+                }
+                let mut fds = [PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)];
+                match poll(&mut fds, None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => {
+                        let says = "changes of the rule won't be taken up any more";
+                        return tracing::error!(%error, "{says}");
+                    }
+                }
+            }
+        };
+        thread::Builder::new().name("rule file".to_owned()).spawn(wait).map(drop)
+    }
 }

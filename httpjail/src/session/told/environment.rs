@@ -6,6 +6,8 @@ use std::{
     net::SocketAddr,
 };
 
+use super::places::Places;
+
 /// What programs look for, each in both cases: curl reads `http_proxy` in lower case alone, others
 /// read either.
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
@@ -18,16 +20,9 @@ const NODE: (&str, &str) = ("NODE_USE_ENV_PROXY", "1");
 /// Java heeds none of them, but this one, if it is there.
 const JAVA: &str = "JAVA_TOOL_OPTIONS";
 
-/// Where the proxy listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Places {
-    pub(super) http: SocketAddr,
-    pub(super) https: SocketAddr,
-}
-
 /// The variables that tell of the proxy, over those of the run (`trust`), of which Java's options
 /// gain some. `caller` looks variables of the caller's environment up.
-pub(super) fn told(
+pub(in crate::session) fn told(
     places: Places,
     trust: &[(OsString, OsString)],
     caller: impl Fn(&str) -> Option<OsString>,

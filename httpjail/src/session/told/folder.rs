@@ -14,15 +14,17 @@ use std::{
 
 use rustix::fs::FlockOperation;
 
-use crate::session::run_dir::{fresh_id, lock};
+use crate::session::fresh::{fresh_id, lock};
 
 const PREFIX: &str = "httpjail-run-";
 const UNBORN: &str = ".httpjail-new-";
 
 /// A folder for the certificates that the command reads; removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(in crate::session) struct Folder {
     path: PathBuf,
+    /// Whether it is this process's to remove.
+    is_kept: bool,
     _lock: OwnedFd,
 }
 
@@ -32,7 +34,7 @@ impl Folder {
     /// # Errors
     ///
     /// When none can be made.
-    pub(super) fn create(place: &Path) -> io::Result<Self> {
+    pub(in crate::session) fn create(place: &Path) -> io::Result<Self> {
         sweep(place);
         let id = fresh_id()?;
         // Under a name that no other run sweeps before it is locked.
@@ -44,18 +46,26 @@ impl Folder {
         fs::set_permissions(&unborn, fs::Permissions::from_mode(0o755))?;
         let path = place.join(format!("{PREFIX}{id}"));
         fs::rename(&unborn, &path)?;
-        Ok(Self { path, _lock: held })
+        Ok(Self { path, is_kept: true, _lock: held })
+    }
+
+    /// Leaves it to another process that holds it, too; the lock stays with both.
+    #[cfg(target_os = "macos")]
+    pub(in crate::session) fn leave(&mut self) {
+        self.is_kept = false;
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::session) fn path(&self) -> &Path {
         &self.path
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        remove(&self.path);
+        if self.is_kept {
+            remove(&self.path);
+        }
     }
 }
 

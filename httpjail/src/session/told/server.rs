@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::TcpListener,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,10 +13,10 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{clients::Clients, hide, role::ToldRole};
+use super::{DRAIN, clients::Clients, hide, in_full, places, role::ToldRole};
 use crate::{
     backend::linux::{role::RoleUser, signals::Signals},
-    cli::plan::{Bind, ProxyPlan, ServerPlan, Summary},
+    cli::plan::{ProxyPlan, ServerPlan, Summary},
     rules::{RuleSource, Rules},
     session::{
         Outcome, SessionError,
@@ -33,10 +33,6 @@ use crate::{
     tls, upstream,
 };
 
-/// Where it listens if nothing else is said.
-const DEFAULT_PORTS: [u16; 2] = [8080, 8443];
-/// How long requests that are under way may take after the word to end, or after a reload.
-const DRAIN: Duration = Duration::from_secs(30);
 /// How long a proxy may take for its end after that.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
 
@@ -52,9 +48,7 @@ pub fn run_server(plan: ServerPlan) -> Result<Outcome, SessionError> {
     doors::announce_server(&plan);
     let upstream = way_out::options(&plan.proxy.upstream, None)?;
     let signals = Signals::block().map_err(SessionError::Signals)?;
-    let listeners = [plan.binds.http, plan.binds.https].into_iter().zip(DEFAULT_PORTS);
-    let listeners =
-        listeners.map(|(bind, port)| listen(bind, port)).collect::<Result<Vec<_>, _>>()?;
+    let listeners = places::of_server(plan.binds)?;
     let certificate = authority.certificate().to_owned();
     let server = Server {
         listeners,
@@ -65,24 +59,8 @@ pub fn run_server(plan: ServerPlan) -> Result<Outcome, SessionError> {
         ending: Vec::new(),
     };
     let serving = server.start()?;
-    server.say_where(&certificate.display().to_string())?;
+    places::tell(&server.listeners, &certificate)?;
     server.serve(serving)
-}
-
-fn listen(bind: Option<Bind>, default_port: u16) -> Result<TcpListener, SessionError> {
-    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, default_port));
-    let address = bind.map_or(default, |bind| bind.address(default_port));
-    if bind.is_some_and(Bind::is_bare) {
-        tracing::info!(
-            "a port alone means 127.0.0.1 here, and not all addresses as in coder/httpjail: who can \
-             reach this proxy can use it; 0.0.0.0:{} says all",
-            address.port()
-        );
-    }
-    if !address.ip().is_loopback() {
-        tracing::warn!("{address}: whoever can reach this address can use the proxy");
-    }
-    TcpListener::bind(address).map_err(|source| SessionError::Bind { address, source })
 }
 
 /// A proxy, and the process that runs the rule's program, if it is one.
@@ -136,18 +114,6 @@ impl Server {
         let proxy = proxy.map_err(SessionError::Proxy)?;
         proxy.ready(PROXY_START).map_err(SessionError::Proxy)?;
         Ok(Serving { proxy, rules: rules_process })
-    }
-
-    fn say_where(&self, certificate: &str) -> Result<(), SessionError> {
-        for (listener, kind) in self.listeners.iter().zip(["HTTP_PROXY", "HTTPS_PROXY"]) {
-            let place = listener.local_addr().map_err(SessionError::Proxy)?;
-            tracing::info!("serves at {place}: {kind}=http://{place}");
-        }
-        tracing::info!(
-            "programs must trust {certificate}: CURL_CA_BUNDLE, SSL_CERT_FILE, NODE_EXTRA_CA_CERTS \
-             and the like name it; `httpjail trust` says how the whole system does"
-        );
-        Ok(())
     }
 
     /// Waits for signals, and does what they ask for.
@@ -272,17 +238,6 @@ impl Server {
 struct Ready {
     proxy: bool,
     signals: bool,
-}
-
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn timespec(duration: Duration) -> Timespec {

@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::AsFd,
     process::ExitStatus,
     time::{Duration, Instant},
@@ -13,13 +12,7 @@ use std::{
 
 use rustix::process::geteuid;
 
-use super::{
-    clients::Clients,
-    environment::{self, Places},
-    folder::Folder,
-    hide,
-    role::ToldRole,
-};
+use super::{clients::Clients, environment, folder::Folder, hide, places, role::ToldRole};
 use crate::{
     backend::linux::{
         descendants::{self, Spared},
@@ -28,7 +21,7 @@ use crate::{
         spawn::{self, PlainChild, PlainPlan, spawn_plain},
         user::{self, Identity},
     },
-    cli::plan::{Binds, RunPlan},
+    cli::plan::RunPlan,
     session::{
         Outcome, SessionError,
         arm::{PROXY_START, enough_descriptors},
@@ -63,7 +56,7 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
     let inherited = spawn::Signals::capture();
     let signals = Signals::block().map_err(SessionError::Signals)?;
     let folder = Folder::create(&std::env::temp_dir()).map_err(SessionError::Folder)?;
-    let (listeners, places) = listen(plan.binds)?;
+    let (listeners, places) = places::of_command(plan.binds)?;
     let uid = identity.as_ref().map_or(geteuid().as_raw(), Identity::uid);
     let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
     let (rules, rules_process) = rules_process::start(plan.proxy.rules.clone(), || Ok(None))?;
@@ -108,36 +101,6 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
         },
         plan.timeout,
     )
-}
-
-/// Binds where the user says, or else one port of the kernel's choice for both.
-fn listen(binds: Binds) -> Result<(Vec<TcpListener>, Places), SessionError> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let bind = |address| {
-        let failed = |source| SessionError::Bind { address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        let place = listener.local_addr().map_err(failed)?;
-        Ok::<_, SessionError>((listener, reachable(place)))
-    };
-    let (http, place) = bind(binds.http.map_or(any, |bind| bind.address(0)))?;
-    let mut places = Places { http: place, https: place };
-    let mut listeners = vec![http];
-    if let Some(https) = binds.https {
-        let (listener, place) = bind(https.address(0))?;
-        places.https = place;
-        listeners.push(listener);
-    }
-    Ok((listeners, places))
-}
-
-/// How programs of this machine come to a place that may be all of its addresses.
-fn reachable(place: SocketAddr) -> SocketAddr {
-    let ip = match place.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, place.port())
 }
 
 /// What stands around the command.
