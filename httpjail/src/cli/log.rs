@@ -14,10 +14,12 @@ use tracing_subscriber::{
 /// What is said whatever `RUST_LOG` is, which is often set for other programs' sake: what an option
 /// opens, which guard is missing, what the command could change, and where a proxy that stands alone
 /// serves.
-const ALWAYS: [&str; 3] = [
+const ALWAYS: [&str; 5] = [
     "httpjail::session::doors=warn",
     "httpjail::session::rule_files=warn",
+    "httpjail::session::told::places=info",
     "httpjail::session::told::server=info",
+    "httpjail::session::macos::server=info",
 ];
 
 /// Starts diagnostics: `RUST_LOG` if it's set, else as many `-v` as were given.

@@ -156,10 +156,12 @@ impl Renewal {
                 tracing::error!(error, "{path} is written to as before");
             }
         }
-        let Some((reload, path)) = &mut self.rule else { return };
-        match open(path, None) {
-            Ok(file) => reload.read(file),
-            Err(error) => tracing::error!(%error, "the rules stay as they were"),
+        if let Some((reload, path)) = &mut self.rule {
+            match open(path, None) {
+                Ok(file) => reload.read(file),
+                Err(error) => tracing::error!(%error, "the rules stay as they were"),
+            }
         }
+        tracing::info!("the rule was looked at, and logs are begun anew");
     }
 }
