@@ -8,10 +8,7 @@ mod notices;
 use std::{
     fs::File,
     io,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::MetadataExt,
-    },
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -102,6 +99,16 @@ impl RuleWatch {
         is_told.then(|| self.look()).flatten()
     }
 
+    /// Waits until the file may have changed.
+    ///
+    /// # Errors
+    ///
+    /// When nobody can be waited for.
+    #[cfg(target_os = "macos")]
+    pub(super) fn wait(&mut self) -> io::Result<()> {
+        self.notices.wait()
+    }
+
     /// Opens the file, if it is another one than the last time. Says once why it can't be taken.
     fn look(&mut self) -> Option<File> {
         let found = self.find();
@@ -133,8 +140,9 @@ impl RuleWatch {
     }
 }
 
-impl AsFd for RuleWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+#[cfg(target_os = "linux")]
+impl std::os::fd::AsFd for RuleWatch {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.notices.as_fd()
     }
 }

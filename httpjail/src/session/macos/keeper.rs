@@ -50,6 +50,9 @@ impl Keeper {
     pub(super) fn keep(self, mut proxy: UnixStream) -> ! {
         let report = match self.start() {
             Ok((command, family)) => {
+                if let Err(error) = process::forgo_core_dumps() {
+                    tracing::warn!(%error, "a crash of this process could write its memory down");
+                }
                 let ended = self.watch(command, &proxy).unwrap_or_else(|error| {
                     tracing::error!(%error, "the command can't be waited for, and was ended");
                     Outcome::Signalled(low_byte(libc::SIGKILL))
@@ -116,7 +119,7 @@ impl Keeper {
                         deadline = Some(deadline.map_or(grace, |deadline| deadline.min(grace)));
                     }
                     None => {
-                        tracing::error!("the proxy is dead; the command was ended");
+                        tracing::error!("the process that serves is gone; the command was ended");
                         return Ok(Outcome::Signalled(low_byte(libc::SIGKILL)));
                     }
                 },

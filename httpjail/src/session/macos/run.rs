@@ -4,7 +4,6 @@ use std::{
     ffi::OsStr,
     io::{self, PipeReader},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::AsFd,
     path::PathBuf,
     sync::Arc,
     thread,
@@ -16,7 +15,6 @@ use httpjail_macos::{
     anchor::{Id, Jail, Ports},
     natlook::Pf,
 };
-use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{
     MacError, beside, files,
@@ -227,13 +225,8 @@ impl RuleFile {
                 if let Some(file) = watch.changed() {
                     reload.read(file);
                 }
-                let mut fds = [PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)];
-                match poll(&mut fds, None) {
-                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => {
-                        let says = "changes of the rule won't be taken up any more";
-                        return tracing::error!(%error, "{says}");
-                    }
+                if let Err(error) = watch.wait() {
+                    return tracing::error!(%error, "changes of the rule won't be taken up any more");
                 }
             }
         };

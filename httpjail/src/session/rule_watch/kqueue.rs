@@ -3,19 +3,16 @@
 //! for.
 
 use std::{
-    io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    io, mem,
+    os::fd::{AsRawFd, OwnedFd},
     path::Path,
     ptr,
     time::{Duration, Instant},
 };
 
 use rustix::{
-    event::{
-        PollFd, PollFlags, Timespec,
-        kqueue::{Event, EventFilter, EventFlags, VnodeEvents, kevent, kqueue},
-        poll,
-    },
+    buffer::spare_capacity,
+    event::kqueue::{Event, EventFilter, EventFlags, VnodeEvents, kevent, kqueue},
     fs::{Mode, OFlags},
 };
 
@@ -37,6 +34,8 @@ pub(super) struct Notices {
     kqueue: OwnedFd,
     /// What is watched; the kernel forgets what is closed.
     watched: Vec<OwnedFd>,
+    /// Whether something was told that nobody has taken up.
+    is_told: bool,
 }
 
 impl Notices {
@@ -46,29 +45,44 @@ impl Notices {
     ///
     /// What `kqueue(2)` says.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { kqueue: kqueue()?, watched: Vec::new() })
+        Ok(Self { kqueue: kqueue()?, watched: Vec::new(), is_told: false })
+    }
+
+    /// Waits until the kernel tells something.
+    ///
+    /// # Errors
+    ///
+    /// What `kevent(2)` says.
+    pub(super) fn wait(&mut self) -> io::Result<()> {
+        while !self.is_told {
+            self.is_told = self.take(None)?;
+        }
+        Ok(())
     }
 
     /// Takes what the kernel has told, until it tells nothing for a moment. Whether it told something.
     pub(super) fn drain(&mut self) -> bool {
         let deadline = Instant::now() + LONGEST;
-        let mut is_told = false;
-        while self.has_more(if is_told { PAUSE } else { Duration::ZERO }) {
-            let mut events: Vec<Event> = Vec::with_capacity(16);
-            // SAFETY: nothing is changed, so no descriptor has to live on.
-            let taken = unsafe { kevent(&self.kqueue, &[], &mut events, Some(Duration::ZERO)) };
-            is_told = true;
-            if taken.is_err() || Instant::now() >= deadline {
-                break;
+        let mut is_told = mem::take(&mut self.is_told);
+        while Instant::now() < deadline {
+            let limit = if is_told { PAUSE } else { Duration::ZERO };
+            match self.take(Some(limit)) {
+                Ok(true) => is_told = true,
+                Ok(false) | Err(_) => break,
             }
         }
         is_told
     }
 
-    fn has_more(&self, limit: Duration) -> bool {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() };
-        let mut fds = [PollFd::from_borrowed_fd(self.kqueue.as_fd(), PollFlags::IN)];
-        poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
+    /// Takes some of what the kernel has told by `limit`. Whether it told something.
+    fn take(&self, limit: Option<Duration>) -> io::Result<bool> {
+        let mut events: Vec<Event> = Vec::with_capacity(16);
+        // SAFETY: nothing is changed, so no descriptor has to live on.
+        match unsafe { kevent(&self.kqueue, &[], spare_capacity(&mut events), limit) } {
+            Ok(_) => Ok(!events.is_empty()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Watches the folders of these steps and what the last one leads to, and no longer others.
@@ -98,11 +112,5 @@ impl Notices {
         // SAFETY: the descriptor lives; when it is closed, the kernel forgets the event.
         unsafe { kevent(&self.kqueue, &[change], &mut none, None)? };
         Ok(opened)
-    }
-}
-
-impl AsFd for Notices {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.kqueue.as_fd()
     }
 }
