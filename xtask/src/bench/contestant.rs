@@ -57,7 +57,7 @@ impl fmt::Display for Contestant {
 }
 
 /// The rule that decides in the jail; the rivals' say the same.
-const RULE: &str = "['github.com','api.github.com'].some(h => r.host === h || r.host.endsWith('.' + h)) || r.host.endsWith('.bench.test')";
+pub(super) const RULE: &str = "['github.com','api.github.com'].some(h => r.host === h || r.host.endsWith('.' + h)) || r.host.endsWith('.bench.test')";
 
 /// The system's root certificates. Reading them is most of what a curl does.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -251,8 +251,13 @@ impl Field {
 
     /// httpjail with the bench's rule and origin, to which further options can be added.
     pub(super) fn jail(&self) -> Command {
+        self.jail_by(&["--js", RULE])
+    }
+
+    /// The same with another rule.
+    pub(super) fn jail_by(&self, rule: &[&str]) -> Command {
         let mut command = Command::new(&self.httpjail);
-        command.args(["--js", RULE]).arg("--upstream-ca").arg(&self.origin.authority);
+        command.args(rule).arg("--upstream-ca").arg(&self.origin.authority);
         for name in NAMES {
             command.args(["--resolve", &format!("{name}={ORIGIN}")]);
         }

@@ -96,7 +96,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let lines = || text.lines().map(str::trim);
         let after = |prefix| lines().find_map(|line: &str| line.strip_prefix(prefix));
         let per_second = after("Requests/sec:")?.trim().parse().ok()?;

@@ -6,6 +6,7 @@ mod args;
 mod contestant;
 mod cost;
 mod crowd;
+mod deciding;
 mod load;
 mod median;
 mod origin;

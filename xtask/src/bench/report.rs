@@ -31,6 +31,8 @@ pub(super) enum Wanted {
     AboveNoJail(f64),
     /// Less than so much.
     AtMost(f64),
+    /// At least so much.
+    AtLeast(f64),
 }
 
 /// One line of the table.
@@ -150,6 +152,7 @@ impl Row {
             }
             Wanted::AtMost(0.0) => ("none".to_owned(), at_least(Some(0.0), httpjail)),
             Wanted::AtMost(most) => (format!("< {most}"), at_least(Some(most), httpjail)),
+            Wanted::AtLeast(least) => (format!("≥ {least}"), at_least(httpjail, Some(least))),
         };
         match reached {
             Some(true) => format!("{text}: yes"),

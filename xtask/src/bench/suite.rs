@@ -8,6 +8,7 @@ use super::arena;
 use super::args::BenchArgs;
 use super::contestant::{Contestant, Field};
 use super::crowd;
+use super::deciding;
 use super::load::{Answered, Load, Reuse};
 use super::profile::{Costs, Recording};
 use super::report::{self, Row, Wanted};
@@ -58,6 +59,7 @@ pub(crate) fn inside(args: &BenchArgs) -> Result<()> {
     suite.latency()?;
     suite.sustained()?;
     suite.crowd()?;
+    suite.deciding()?;
     report::publish(&suite.rows, suite.field.notes(), args)
 }
 
@@ -288,6 +290,18 @@ impl Suite<'_> {
             if self.is_wanted(name) && self.args.has(Contestant::Httpjail) {
                 let mut row = Row::new(name, "MB", Wanted::AtMost(most));
                 row.add(Contestant::Httpjail, weigh(&self.field)?);
+                self.finish(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// What programs that decide, and records, cost.
+    fn deciding(&mut self) -> Result<()> {
+        if self.args.has(Contestant::Httpjail)
+            && deciding::NAMES.iter().any(|name| self.is_wanted(name))
+        {
+            for row in deciding::rows(&self.field, self.args.rounds, self.args.seconds)? {
                 self.finish(row);
             }
         }
