@@ -1,4 +1,6 @@
-//! Why the kernel side refused something, and how often.
+//! Why the kernel side refused something, how often, and whom.
+
+use crate::flow::{COMM_LEN, Caller, Target};
 
 /// Why the kernel side refused a call or dropped a packet. The number is the place in
 /// [`Refusals`]; numbers are never reused.
@@ -96,6 +98,72 @@ impl Refusals {
     }
 }
 
+/// What was refused to whom: one entry for each program, reason and destination of a jail.
+///
+/// The process isn't part of it, or a script that starts the same program a thousand times would
+/// fill the jail's share of the map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RefusalKey {
+    /// The jail's cgroup id.
+    pub jail: u64,
+    reason: u32,
+    /// Real user id in the initial user namespace.
+    pub uid: u32,
+    /// The thread's name, filled up with zeros; all zero where no program is known.
+    pub comm: [u8; COMM_LEN],
+    /// Where it would have gone; all zero where there is no destination.
+    pub target: Target,
+    /// The IP protocol; zero where none is known.
+    pub protocol: u32,
+}
+
+/// What is noted of one [`RefusalKey`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusalNote {
+    /// How often it came up.
+    pub count: u64,
+    /// When it did first, in nanoseconds since the machine was started.
+    pub first: u64,
+    /// Which process it was then; zero where none is known.
+    pub pid: u32,
+    _pad: u32,
+}
+
+/// What a program did that was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Act {
+    /// Which program; all zero where none is known.
+    pub caller: Caller,
+    /// Where to; all zero where there is no destination.
+    pub target: Target,
+    /// By which IP protocol; zero where none is known.
+    pub protocol: u32,
+}
+
+impl RefusalKey {
+    /// The key of what `act` was refused for.
+    #[inline(always)]
+    pub const fn new(jail: u64, reason: RefuseReason, act: &Act) -> Self {
+        let Act { caller: Caller { uid, comm, .. }, target, protocol } = *act;
+        Self { jail, reason: reason as u32, uid, comm, target, protocol }
+    }
+
+    /// Why it was refused.
+    pub fn reason(&self) -> Option<RefuseReason> {
+        RefuseReason::ALL.into_iter().find(|reason| *reason as u32 == self.reason)
+    }
+}
+
+impl RefusalNote {
+    /// The note of a refusal that came up once, at `first`.
+    #[inline(always)]
+    pub const fn once(pid: u32, first: u64) -> Self {
+        Self { count: 1, first, pid, _pad: 0 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +173,8 @@ mod tests {
         for (place, reason) in RefuseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, place);
             assert!(place < REASONS);
+            let key = RefusalKey::new(1, reason, &Act::default());
+            assert_eq!(key.reason(), Some(reason));
         }
     }
 }

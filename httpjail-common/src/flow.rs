@@ -19,7 +19,7 @@ pub struct Caller {
 
 /// Where a program wanted to go.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The address.
     pub addr: Addr,
@@ -79,7 +79,7 @@ pub struct SocketNote {
     pub maker: u64,
     /// Where it was meant to go.
     pub target: Target,
-    /// Who sent it there.
+    /// Who sent it there; before it went anywhere, who made it.
     pub caller: Caller,
     course: u32,
     proven: u32,
@@ -88,11 +88,10 @@ pub struct SocketNote {
 }
 
 impl SocketNote {
-    /// The note of a socket that was just made in `jail`.
+    /// The note of a socket that `caller` just made in `jail`.
     #[inline(always)]
-    pub const fn made_in(jail: u64) -> Self {
+    pub const fn made_in(jail: u64, caller: Caller) -> Self {
         let target = Target { addr: Addr::from_words([0; 4]), port: 0 };
-        let caller = Caller { pid: 0, uid: 0, comm: [0; COMM_LEN] };
         Self { maker: jail, target, caller, course: 0, proven: 0, counted: 0, shares: 0 }
     }
 
@@ -167,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_proof_is_of_one_connection() {
-        let mut note = SocketNote::made_in(7);
+        let mut note = SocketNote::made_in(7, Caller::default());
         assert!(!note.is_proven(0, 0), "nothing was seen yet");
         note.prove(40000, 443);
         assert!(note.is_proven(40000, 443));
@@ -178,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_socket_that_shares_its_port_is_known() {
-        let mut note = SocketNote::made_in(7);
+        let mut note = SocketNote::made_in(7, Caller::default());
         note.set_counted(true);
         assert!(!note.shares());
         note.share();

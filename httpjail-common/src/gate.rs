@@ -36,6 +36,15 @@ impl Transport {
             _ => None,
         }
     }
+
+    /// Its IP protocol number.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Tcp => IPPROTO_TCP,
+            Self::Udp => IPPROTO_UDP,
+        }
+    }
 }
 
 /// The transport behind a hop-by-hop header of IPv6 that says the packet's length and nothing else

@@ -69,6 +69,8 @@ pub struct Counters {
     pub refusals: Refusals,
     /// Its sockets that are connected, or connecting, to its proxy.
     pub connections: u64,
+    /// How many entries of its own the map of refusals holds, or held.
+    pub told: u64,
 }
 
 /// A character device of this machine that is open to jails besides the plain ones.

@@ -5,7 +5,7 @@ use core::mem::{align_of, offset_of, size_of};
 
 use crate::{
     addr::Addr,
-    event::Refusals,
+    event::{RefusalKey, RefusalNote, Refusals},
     flow::{Caller, FlowEntry, FlowKey, SocketNote, Target},
     jail::{Counters, DeviceKey, JailEntry, LocalKey, Published},
 };
@@ -21,6 +21,9 @@ const _: () = {
     assert!(size_of::<JailEntry>() == 32 && offset_of!(JailEntry, published) == 16);
     assert!(size_of::<LocalKey>() == 24);
     assert!(size_of::<DeviceKey>() == 8);
-    assert!(size_of::<Counters>() == size_of::<Refusals>() + 8);
+    assert!(size_of::<Counters>() == size_of::<Refusals>() + 16);
+    assert!(size_of::<RefusalKey>() == 56 && offset_of!(RefusalKey, comm) == 16);
+    assert!(offset_of!(RefusalKey, target) == 32 && offset_of!(RefusalKey, protocol) == 52);
+    assert!(size_of::<RefusalNote>() == 24);
     assert!(size_of::<Refusals>() == 8 * crate::event::REASONS);
 };

@@ -8,6 +8,8 @@ pub const FLOWS: &str = "FLOWS";
 pub const SERVERS: &str = "SERVERS";
 /// Map: jail id → [`crate::jail::Counters`].
 pub const COUNTERS: &str = "COUNTERS";
+/// Map: [`crate::event::RefusalKey`] → [`crate::event::RefusalNote`].
+pub const REFUSALS: &str = "REFUSALS";
 /// Map: [`crate::jail::LocalKey`] → one byte.
 pub const LOCALS: &str = "LOCALS";
 
@@ -21,6 +23,11 @@ pub const MAX_FLOWS: usize = 65536;
 /// Most connections to its proxy that one jail may have at once, accepted or not: twice what a
 /// proxy serves, and few enough that one jail can't fill the table for all.
 pub const MAX_CONNECTIONS: u64 = 8192;
+/// Most refusals that are told apart, over all jails.
+pub const MAX_REFUSALS: usize = 16384;
+/// Most that are told apart of one jail; of further ones only the reason is counted. A flood of one
+/// jail can't fill the map for all.
+pub const MAX_TOLD: u64 = 128;
 /// Most devices that are open to jails besides the plain ones.
 pub const MAX_DEVICES: usize = 1024;
 /// Most addresses of the machine that are known.

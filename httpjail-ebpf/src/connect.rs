@@ -88,7 +88,7 @@ pub fn set(note: *mut SocketNote, target: Target, course: Course) {
 
 /// The running task.
 #[inline(always)]
-fn caller() -> Caller {
+pub fn caller() -> Caller {
     Caller {
         pid: (bpf_get_current_pid_tgid() >> 32) as u32,
         uid: bpf_get_current_uid_gid() as u32,

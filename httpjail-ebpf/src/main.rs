@@ -34,6 +34,7 @@ use aya_ebpf::{
 };
 
 use ctx::Family;
+use httpjail_common::event::Act;
 
 /// What a cgroup program returns to let a call or packet pass.
 const PASS: i32 = 1;
@@ -44,7 +45,7 @@ const REFUSE: i32 = 0;
 pub fn hj_sock_create(ctx: SockContext) -> i32 {
     match socket::create(&ctx) {
         Ok(()) => PASS,
-        Err(refused) => emit::refuse(refused),
+        Err(refused) => emit::refuse_socket(refused, socket::protocol(&ctx)),
     }
 }
 
@@ -52,7 +53,7 @@ pub fn hj_sock_create(ctx: SockContext) -> i32 {
 pub fn hj_connect4(ctx: SockAddrContext) -> i32 {
     match connect::connect(&ctx, Family::V4) {
         Ok(()) => PASS,
-        Err(refused) => emit::refuse(refused),
+        Err(refused) => emit::refuse_call(refused, &ctx, Family::V4),
     }
 }
 
@@ -60,7 +61,7 @@ pub fn hj_connect4(ctx: SockAddrContext) -> i32 {
 pub fn hj_connect6(ctx: SockAddrContext) -> i32 {
     match connect::connect(&ctx, Family::V6) {
         Ok(()) => PASS,
-        Err(refused) => emit::refuse(refused),
+        Err(refused) => emit::refuse_call(refused, &ctx, Family::V6),
     }
 }
 
@@ -68,7 +69,7 @@ pub fn hj_connect6(ctx: SockAddrContext) -> i32 {
 pub fn hj_sendmsg4(ctx: SockAddrContext) -> i32 {
     match datagram::send(&ctx, Family::V4) {
         Ok(()) => PASS,
-        Err(refused) => emit::refuse(refused),
+        Err(refused) => emit::refuse_call(refused, &ctx, Family::V4),
     }
 }
 
@@ -76,7 +77,7 @@ pub fn hj_sendmsg4(ctx: SockAddrContext) -> i32 {
 pub fn hj_sendmsg6(ctx: SockAddrContext) -> i32 {
     match datagram::send(&ctx, Family::V6) {
         Ok(()) => PASS,
-        Err(refused) => emit::refuse(refused),
+        Err(refused) => emit::refuse_call(refused, &ctx, Family::V6),
     }
 }
 
@@ -116,7 +117,7 @@ pub fn hj_sock_ops(ctx: SockOpsContext) -> u32 {
 pub fn hj_egress(ctx: SkBuffContext) -> i32 {
     match packet::egress(&ctx) {
         Ok(()) => PASS,
-        Err(refused) => emit::refuse(refused),
+        Err(refused) => emit::refuse(refused, &packet::sent(&ctx)),
     }
 }
 
@@ -124,7 +125,7 @@ pub fn hj_egress(ctx: SkBuffContext) -> i32 {
 pub fn hj_ingress(ctx: SkBuffContext) -> i32 {
     match packet::ingress(&ctx) {
         Ok(()) => PASS,
-        Err(refused) => emit::refuse(refused),
+        Err(refused) => emit::refuse(refused, &packet::received(&ctx)),
     }
 }
 
@@ -138,7 +139,7 @@ pub fn hj_setsockopt(ctx: SockoptContext) -> i32 {
 pub fn hj_device(ctx: DeviceContext) -> i32 {
     match device::check(&ctx) {
         Ok(()) => PASS,
-        Err(refused) => emit::refuse(refused),
+        Err(refused) => emit::refuse(refused, &Act::default()),
     }
 }
 

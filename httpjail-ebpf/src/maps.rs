@@ -8,9 +8,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use httpjail_common::{
+    event::{RefusalKey, RefusalNote},
     flow::{FlowEntry, FlowKey, SocketNote},
     jail::{Counters, DeviceKey, JailEntry, LocalKey},
-    names::{MAX_DEVICES, MAX_FLOWS, MAX_JAILS, MAX_LOCALS},
+    names::{MAX_DEVICES, MAX_FLOWS, MAX_JAILS, MAX_LOCALS, MAX_REFUSALS},
 };
 
 /// Allocated as they are needed: preallocating [`FLOWS`] alone would cost milliseconds.
@@ -28,6 +29,10 @@ pub static FLOWS: HashMap<FlowKey, FlowEntry, MAX_FLOWS, LAZY> = HashMap::new();
 /// What is counted of each jail. Entries are made by the user side.
 #[btf_map]
 pub static COUNTERS: HashMap<u64, Counters, MAX_JAILS, LAZY> = HashMap::new();
+
+/// Whom what was refused. A plain hash, as [`FLOWS`], with a bound for each jail (`count`).
+#[btf_map]
+pub static REFUSALS: HashMap<RefusalKey, RefusalNote, MAX_REFUSALS, LAZY> = HashMap::new();
 
 /// The machine's own addresses. Written by the user side only. The oldest may be forgotten: a
 /// connect to a forgotten one goes to the proxy instead of to the jail's own socket.

@@ -7,8 +7,8 @@ use core::ptr::addr_of;
 use aya_ebpf::{EbpfContext, bindings::__sk_buff, programs::SkBuffContext};
 use httpjail_common::{
     addr::Addr,
-    event::RefuseReason,
-    flow::{SocketNote, Target},
+    event::{Act, RefuseReason},
+    flow::{Caller, SocketNote, Target},
     gate::{self, Transport},
 };
 
@@ -64,6 +64,30 @@ pub fn ingress(ctx: &SkBuffContext) -> Result<(), Refused> {
     }
     // The sender is the socket that an answer to this packet would reach.
     between(ctx, &jail, &ends, ends.to, ends.from, RefuseReason::Inbound)
+}
+
+/// What there is to tell of a packet that was refused to a jailed sender: where it would have gone,
+/// and whose socket it is. The running task may be any, as packets are sent again by timers.
+#[inline(always)]
+pub fn sent(ctx: &SkBuffContext) -> Act {
+    act(ctx, |ends| ends.to)
+}
+
+/// The same to a jailed receiver: where it came from.
+#[inline(always)]
+pub fn received(ctx: &SkBuffContext) -> Act {
+    act(ctx, |ends| ends.from)
+}
+
+#[inline(always)]
+fn act(ctx: &SkBuffContext, far: impl Fn(&Ends) -> Target) -> Act {
+    let note = local::note(ctx::socket_of_packet(ctx.skb.skb));
+    // SAFETY: the storage of the packet's socket; a copy is taken.
+    let caller = note.map_or(Caller::default(), |note| unsafe { (*note).caller });
+    match read(ctx) {
+        Some(ends) => Act { caller, target: far(&ends), protocol: ends.transport.number() },
+        None => Act { caller, target: Target::default(), protocol: 0 },
+    }
 }
 
 /// Whether the packet is of a listener at a published port, or of a connection that such a one
@@ -154,21 +178,25 @@ fn connection(ctx: &SkBuffContext, ends: &Ends) -> Option<*mut SocketNote> {
 fn inspect(ctx: &SkBuffContext) -> Result<(Jail, Ends), Refused> {
     let skb: *mut __sk_buff = ctx.skb.skb;
     let jail = jail::of_packet(skb).ok_or(NO_JAIL)?;
-    // SAFETY: fields of the context, read whole.
-    let (device, protocol) = unsafe {
-        (addr_of!((*skb).ifindex).read_volatile(), addr_of!((*skb).protocol).read_volatile())
-    };
+    // SAFETY: a field of the context, read whole.
+    let device = unsafe { addr_of!((*skb).ifindex).read_volatile() };
     if device != LOOPBACK {
         return Err(Refused { jail: jail.id, reason: RefuseReason::NotLoopback });
     }
-    let ends = match protocol {
+    match read(ctx) {
+        Some(ends) => Ok((jail, ends)),
+        None => Err(Refused { jail: jail.id, reason: RefuseReason::Header }),
+    }
+}
+
+/// The ends of a packet whose headers are plain.
+#[inline(always)]
+fn read(ctx: &SkBuffContext) -> Option<Ends> {
+    // SAFETY: a field of the context, read whole.
+    match unsafe { addr_of!((*ctx.skb.skb).protocol).read_volatile() } {
         ETH_P_IP => v4(ctx),
         ETH_P_IPV6 => v6(ctx),
         _ => None,
-    };
-    match ends {
-        Some(ends) => Ok((jail, ends)),
-        None => Err(Refused { jail: jail.id, reason: RefuseReason::Header }),
     }
 }
 

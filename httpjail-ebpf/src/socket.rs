@@ -14,6 +14,7 @@ use httpjail_common::{
 };
 
 use crate::{
+    connect,
     emit::{NO_JAIL, Refused},
     jail,
     maps::NOTES,
@@ -28,11 +29,9 @@ pub fn create(ctx: &SockContext) -> Result<(), Refused> {
     let jail = jail::of_current().ok_or(NO_JAIL)?;
     let refused = Refused { jail: jail.id, reason: RefuseReason::Protocol };
     let sock: *mut bpf_sock = ctx.sock;
-    // SAFETY: the kernel gives a valid context; fields are read whole.
-    let (kind, protocol) = unsafe {
-        (addr_of!((*sock).type_).read_volatile(), addr_of!((*sock).protocol).read_volatile())
-    };
-    match gate::socket(kind, protocol) {
+    // SAFETY: the kernel gives a valid context; the field is read whole.
+    let kind = unsafe { addr_of!((*sock).type_).read_volatile() };
+    match gate::socket(kind, protocol(ctx)) {
         SocketVerdict::Allow => {}
         SocketVerdict::Unsupported => {
             // SAFETY: a helper without memory arguments; the program returns a refusal next.
@@ -41,7 +40,7 @@ pub fn create(ctx: &SockContext) -> Result<(), Refused> {
         }
         SocketVerdict::Refuse => return Err(refused),
     }
-    let mut note = SocketNote::made_in(jail.id);
+    let mut note = SocketNote::made_in(jail.id, connect::caller());
     // SAFETY: `sock` is the context's socket; the note lies on the stack and is copied.
     let kept = unsafe {
         bpf_sk_storage_get(
@@ -55,4 +54,11 @@ pub fn create(ctx: &SockContext) -> Result<(), Refused> {
         return Err(Refused { jail: jail.id, reason: RefuseReason::NoMemory });
     }
     Ok(())
+}
+
+/// The IP protocol of the socket.
+#[inline(always)]
+pub fn protocol(ctx: &SockContext) -> u32 {
+    // SAFETY: the kernel gives a valid context; the field is read whole.
+    unsafe { addr_of!((*ctx.sock).protocol).read_volatile() }
 }

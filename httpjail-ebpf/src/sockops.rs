@@ -14,8 +14,9 @@ use aya_ebpf::{
 };
 use httpjail_common::{
     addr::Addr,
-    event::RefuseReason,
+    event::{Act, RefuseReason},
     flow::{Course, FlowEntry, FlowKey, SocketNote},
+    gate::IPPROTO_TCP,
 };
 
 use crate::{
@@ -41,7 +42,10 @@ fn put(ctx: &SockOpsContext) {
     let Some(place) = proxied(ctx) else { return };
     // SAFETY: the storage of the event's socket; a copy is taken.
     let note = unsafe { *place };
-    let refuse = |reason| emit::refuse(Refused { jail: note.maker, reason });
+    let refuse = |reason| {
+        let act = Act { caller: note.caller, target: note.target, protocol: IPPROTO_TCP };
+        emit::refuse(Refused { jail: note.maker, reason }, &act)
+    };
     // Racing connects may all have found room in the connect hook.
     if !note.is_counted() && !count::connected(note.maker) {
         refuse(RefuseReason::TooMany);

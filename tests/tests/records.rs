@@ -106,6 +106,86 @@ fn what_the_kernel_side_refuses_is_counted() {
     lab.assert_clean();
 }
 
+/// Program, user, reason, protocol, host, port and count of each refusal, one a line.
+fn refusals(all: &[Value]) -> Vec<String> {
+    let short = |record: &Value| {
+        let process = &record["process"];
+        let fields = [&process["comm"], &process["uid"]].into_iter();
+        let fields =
+            fields.chain(["reason", "protocol", "host", "port", "count"].map(|name| &record[name]));
+        let texts = fields.map(|field| field.as_str().map_or(field.to_string(), str::to_owned));
+        texts.collect::<Vec<_>>().join(" ")
+    };
+    let mut all: Vec<_> = of_kind(all, "kernel-refusal").into_iter().map(short).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn programs_that_the_kernel_side_refuses_something_are_named() {
+    let lab = Lab::new();
+    // A file with a capability that the jail lacks isn't even run; a copy has none.
+    let ping = format!(
+        "cp -f \"$(command -v ping)\" own-ping && ./own-ping -4 -c1 -W3 {WIRE_V4} > /dev/null 2>&1"
+    );
+    let udp = format!("echo x 2> /dev/null > /dev/udp/{WIRE_V4}/4433");
+    let udplite = "python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 136)' \
+        2> /dev/null";
+    let script =
+        format!("{ping} && echo pinged; bash -c '{udp}' && echo sent; {udplite} && echo made");
+    let place = lab.outside().as_user();
+    assert_eq!(place.sh(&script).exits(0).stdout, "pinged\nsent\nmade\n");
+    let (jail, path) = recorded(&lab, "records.jsonl");
+    let jailed = lab.assert_silent(|| jail.as_user().option("--summary").sh(&script));
+    assert_eq!(jailed.stdout, "", "{jailed:?}");
+    let expected = [
+        format!("bash {USER_UID} udp udp {WIRE_V4} 4433 1"),
+        format!("own-ping {USER_UID} protocol icmp null null 1"),
+        format!("python3 {USER_UID} protocol udplite null null 1"),
+    ];
+    assert_eq!(refusals(&records::read(&path)), expected);
+    for told in ["udp 1 (bash 1)", "protocol 2 (own-ping 1, python3 1)"] {
+        assert!(jailed.stderr.contains(told), "{jailed:?}");
+    }
+    lab.assert_clean();
+}
+
+/// In the jail an address stands for it.
+#[test]
+fn refusals_at_a_name_are_told_with_the_name() {
+    let lab = Lab::new();
+    lab.origin("a.test");
+    let (jail, path) = recorded(&lab, "records.jsonl");
+    let script = "import socket
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+try: one.connect((\"a.test\", 4433))
+except PermissionError: pass";
+    jail.as_user().run(["python3", "-c", script]).exits(0);
+    let all = refusals(&records::read(&path));
+    let named = format!("python3 {USER_UID} udp udp a.test 4433 ");
+    assert!(all.iter().any(|one| one.starts_with(&named)), "{all:#?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn a_flood_of_refusals_is_bounded_and_counted_whole() {
+    const FLOOD: u64 = 1000;
+    let lab = Lab::new();
+    let (jail, path) = recorded(&lab, "records.jsonl");
+    let script = format!(
+        "for port in $(seq {FLOOD}); do echo x > /dev/udp/{WIRE_V4}/$((port + 1000)); done \
+         2> /dev/null"
+    );
+    jail.as_user().run(["bash", "-c", &*format!("{script}; true")]).exits(0);
+    let all = records::read(&path);
+    let all = of_kind(&all, "kernel-refusal");
+    let sum: u64 = all.iter().filter_map(|record| record["count"].as_u64()).sum();
+    assert_eq!(sum, FLOOD);
+    assert_eq!(all.iter().filter(|record| record["process"].is_null()).count(), 1);
+    assert!((100..=129).contains(&all.len()), "{} records", all.len());
+    lab.assert_clean();
+}
+
 #[test]
 fn the_pattern_that_decided_is_told() {
     let lab = Lab::new();

@@ -86,15 +86,6 @@ impl Ledger {
         json::display(&mut line, format_args!("[{}]", addresses.join(",")));
         self.write(line);
     }
-
-    /// Records what the kernel side refused for one reason in all of the run.
-    pub(super) fn kernel_refusal(&self, reason: &str, count: u64) {
-        let mut line = self.begin("kernel-refusal", SystemTime::now());
-        json::text(&mut line, "decision", "deny");
-        json::text(&mut line, "reason", reason);
-        json::number(&mut line, "count", count);
-        self.write(line);
-    }
 }
 
 fn push_time(line: &mut String, stamp: &mut Stamp, time: SystemTime) {

@@ -6,6 +6,7 @@ mod json;
 mod ledger;
 mod line;
 mod recorder;
+mod refusal;
 mod sink;
 mod stamp;
 mod summary;
@@ -18,6 +19,7 @@ pub use exchange::{Client, Exchange, Fault};
 pub use file::{LogError, LogFile};
 pub use ledger::Urls;
 pub use recorder::{Ended, Outputs, Recorder, RecorderHandle, Refused};
+pub use refusal::KernelRefusal;
 #[cfg(test)]
 pub(crate) use schema::check_records;
 pub use summary::Summary;

@@ -17,6 +17,7 @@ use super::{
     json,
     ledger::{Book, Ledger, Urls, is_request, push_target},
     line::{self, Verdict},
+    refusal::KernelRefusal,
     sink::{Purpose, Sink, SinkHandle},
     summary::{Seen, Summary, Tally},
 };
@@ -286,10 +287,10 @@ impl RecorderHandle {
         self.finish_with(&[]).lost
     }
 
-    /// The same at the end of a run, in which the kernel side refused so much by each reason.
-    pub fn finish_with(self, refusals: &[(&'static str, u64)]) -> Ended {
-        for (reason, count) in refusals {
-            self.ledger.kernel_refusal(reason, *count);
+    /// The same at the end of a run, in which the kernel side refused this.
+    pub fn finish_with(self, refusals: &[KernelRefusal]) -> Ended {
+        for refusal in refusals {
+            self.ledger.kernel_refusal(refusal);
         }
         let (tally, owed) = self.shelf.close();
         if let Some(sink) = &self.ledger.sink {

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::exchange::Fault;
+use super::{
+    exchange::Fault,
+    refusal::{KernelRefusal, summed_up},
+};
 
 /// How many hosts one worker thread tells apart; the rest is counted together.
 const MOST_HOSTS: usize = 1000;
@@ -58,7 +61,8 @@ pub struct Summary {
     /// The busiest first.
     hosts: Vec<(String, Count)>,
     others: Count,
-    refusals: Vec<(&'static str, u64)>,
+    /// What the kernel side refused, in one line.
+    refusals: String,
     lost: u64,
 }
 
@@ -125,7 +129,7 @@ impl Count {
 
 impl Summary {
     /// Sums `tally` up; `refusals` are the kernel side's, and so many records were `lost`.
-    pub(super) fn new(tally: Tally, refusals: &[(&'static str, u64)], lost: u64) -> Self {
+    pub(super) fn new(tally: Tally, refusals: &[KernelRefusal], lost: u64) -> Self {
         let Tally { hosts, mut others } = tally;
         let mut total = others.clone();
         let mut hosts: Vec<_> = hosts.into_iter().collect();
@@ -134,7 +138,7 @@ impl Summary {
         for (_, count) in hosts.drain(SHOWN.min(hosts.len())..) {
             others.merge(count);
         }
-        Self { total, hosts, others, refusals: refusals.to_vec(), lost }
+        Self { total, hosts, others, refusals: summed_up(refusals), lost }
     }
 
     /// For a terminal.
@@ -169,7 +173,7 @@ impl Summary {
             writeln!(f, "  {host} failed ({}): {cause}", fault.as_str())?;
         }
         if !self.refusals.is_empty() {
-            writeln!(f, "  refused by the kernel side: {}", self.refused())?;
+            writeln!(f, "  refused by the kernel side: {}", self.refusals)?;
         }
         if self.lost > 0 {
             writeln!(f, "  lost: {}", plural(self.lost, "record"))?;
@@ -192,7 +196,7 @@ impl Summary {
             writeln!(f, "\n{host} failed ({}): `{cause}`", fault.as_str())?;
         }
         if !self.refusals.is_empty() {
-            writeln!(f, "\nRefused by the kernel side: {}", self.refused())?;
+            writeln!(f, "\nRefused by the kernel side: {}", self.refusals)?;
         }
         if self.lost > 0 {
             writeln!(f, "\nLost: {}", plural(self.lost, "record"))?;
@@ -222,11 +226,6 @@ impl Summary {
             let causes = FAULTS.into_iter().zip(&count.causes);
             causes.filter_map(move |(fault, cause)| Some((host, fault, cause.as_deref()?)))
         })
-    }
-
-    fn refused(&self) -> String {
-        let each = self.refusals.iter().map(|(reason, count)| format!("{reason} {count}"));
-        each.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -269,6 +268,7 @@ impl Display for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Process;
 
     fn seen(host: &str) -> Seen<'_> {
         Seen {
@@ -294,7 +294,16 @@ mod tests {
 
     #[test]
     fn tells_hosts_the_busiest_first() {
-        let summary = Summary::new(tally(), &[("udp", 3), ("inbound", 1)], 2);
+        let refusal = |reason, comm: Option<&str>, count| KernelRefusal {
+            reason,
+            time: std::time::UNIX_EPOCH,
+            process: comm.map(|comm| Process { pid: 7, uid: 1000, comm: comm.to_owned() }),
+            protocol: None,
+            target: None,
+            count,
+        };
+        let refusals = [refusal("udp", Some("node"), 3), refusal("inbound", None, 1)];
+        let summary = Summary::new(tally(), &refusals, 2);
         insta::assert_snapshot!("text", summary.text());
         insta::assert_snapshot!("markdown", summary.markdown());
     }

@@ -243,6 +243,7 @@ impl Armed {
             up.close()?;
             return Ok(Released::Ended(end));
         }
+        up.jail.forget_until_now();
         let command = command.release().map_err(|error| match error {
             // Without a proxy no connection arrives there.
             SpawnError::Open { .. } if up.proxy.has_ended() => SessionError::ProxyEnded,
@@ -279,8 +280,8 @@ struct Up {
 impl Up {
     /// Ends what is left in the jail, lets the proxy write its last records, and removes all.
     fn close(self) -> Result<(), SessionError> {
-        let stop_proxy = |refusals: &[(RefuseReason, u64)]| {
-            self.proxy.ask_to_stop(refusals);
+        let stop_proxy = |refused| {
+            self.proxy.ask_to_stop(refused);
             self.run_dir.clear();
             self.proxy.stop();
             if let Some(rules) = self.rules {

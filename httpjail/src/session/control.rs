@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
-use httpjail_common::event::RefuseReason;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+
+use super::refused::Refused;
 
 /// Largest message: a PEM certificate and a path fit in it.
 const MESSAGE_MAX: usize = 16 * 1024;
@@ -137,38 +138,29 @@ impl Ready {
 }
 
 /// The supervisor's last word: the proxy should end, and what the kernel side refused is told in the
-/// records.
-///
-/// Behind [`STOP`] a number of eight bytes stands for each reason, in the order of
-/// [`RefuseReason::ALL`].
+/// records. It stands behind [`STOP`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stop {
-    /// How often it refused something for these reasons; none is named that never came up.
-    pub(super) refusals: Vec<(RefuseReason, u64)>,
+    /// What that was.
+    pub(super) refused: Refused,
 }
 
 impl Stop {
     /// The message as bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let count = |reason| {
-            let found = self.refusals.iter().find(|(known, _)| *known == reason);
-            found.map_or(0, |(_, count)| *count)
-        };
-        let counts = RefuseReason::ALL.into_iter().flat_map(|reason| count(reason).to_be_bytes());
-        STOP.iter().copied().chain(counts).collect()
+        [STOP, &self.refused.encode()].concat()
     }
 
     /// Reads the message back. `None`: it is another.
     pub(super) fn decode(message: &[u8]) -> Option<Self> {
-        let (counts, []) = message.strip_prefix(STOP)?.as_chunks::<8>() else { return None };
-        let counts = counts.iter().map(|count| u64::from_be_bytes(*count));
-        let refusals = RefuseReason::ALL.into_iter().zip(counts);
-        Some(Self { refusals: refusals.filter(|(_, count)| *count > 0).collect() })
+        Refused::decode(message.strip_prefix(STOP)?).map(|refused| Self { refused })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use httpjail_common::event::RefuseReason;
+
     use super::*;
 
     #[test]
@@ -186,10 +178,9 @@ mod tests {
 
     #[test]
     fn the_last_word_tells_what_was_refused() {
-        for refusals in
-            [vec![], vec![(RefuseReason::Protocol, 1), (RefuseReason::SharedPort, u64::MAX)]]
-        {
-            let stop = Stop { refusals };
+        let counts = vec![(RefuseReason::Protocol, 1), (RefuseReason::SharedPort, u64::MAX)];
+        for counts in [vec![], counts] {
+            let stop = Stop { refused: Refused { counts, told: Vec::new() } };
             assert_eq!(Stop::decode(&stop.encode()), Some(stop));
         }
         for other in [&b""[..], b"sto", b"stop\0"] {

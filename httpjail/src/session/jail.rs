@@ -2,13 +2,16 @@
 
 use std::{fs::File, io, time::Duration};
 
-use httpjail_common::{
-    event::{Refusals, RefuseReason},
-    jail::Published,
-};
+use httpjail_common::{event::RefuseReason, jail::Published};
 
-use super::{SessionError, reap::JAIL_PREFIX, run_dir::RunDir, servers::Servers};
-use crate::backend::linux::{Endpoints, JailId, Maps, cgroup::CgroupDir, parent::Parent};
+use super::{
+    SessionError,
+    reap::JAIL_PREFIX,
+    refused::{Refused, since_start},
+    run_dir::RunDir,
+    servers::Servers,
+};
+use crate::backend::linux::{self, Endpoints, JailId, Maps, cgroup::CgroupDir, parent::Parent};
 
 /// How long killed processes may take to go.
 const DEATH: Duration = Duration::from_secs(10);
@@ -25,6 +28,8 @@ pub(super) struct Jail {
     maps: Maps,
     /// How often init's own acts were refused, as they had to be.
     overlooked: Vec<(RefuseReason, u64)>,
+    /// When the command began, since the machine was started: until then all that is refused is init's.
+    began: Duration,
     ended: bool,
 }
 
@@ -43,7 +48,8 @@ impl Jail {
             return Err(SessionError::Jail(io::ErrorKind::ResourceBusy.into()));
         }
         let id = JailId::of(&dir);
-        Ok(Self { dir, id, maps, overlooked: Vec::new(), ended: false })
+        let began = Duration::MAX;
+        Ok(Self { dir, id, maps, overlooked: Vec::new(), began, ended: false })
     }
 
     /// Its cgroup.
@@ -90,6 +96,11 @@ impl Jail {
         self.overlooked = own.map(count).to_vec();
     }
 
+    /// Names nobody of what was refused until now: it was init.
+    pub(super) fn forget_until_now(&mut self) {
+        self.began = since_start();
+    }
+
     /// Kills what is left in it, has the proxy stopped, takes the network away and removes it.
     ///
     /// In this order, both ends of every connection close while packets still pass: else the kernel
@@ -99,42 +110,49 @@ impl Jail {
     /// # Errors
     ///
     /// When processes stay (in an uninterruptible call): the error names them. They have no network.
-    pub(super) fn end(mut self, stop_proxy: impl FnOnce(&[(RefuseReason, u64)])) -> io::Result<()> {
+    pub(super) fn end(mut self, stop_proxy: impl FnOnce(Refused)) -> io::Result<()> {
         if self.dir.kill().and_then(|()| self.dir.wait_empty(PROMPT)).is_ok() {
-            let refusals = self.maps.refusals(self.id).inspect_err(|error| {
+            let refused = self.maps.refused(self.id).inspect_err(|error| {
                 tracing::warn!(%error, "what the kernel side refused can't be told");
             });
-            stop_proxy(&self.told(&refusals.unwrap_or_default()));
+            stop_proxy(self.told(refused.unwrap_or_default()));
             return self.take_down().map(drop);
         }
-        let ended = self.take_down();
-        stop_proxy(ended.as_deref().unwrap_or_default());
-        ended.map(drop)
+        match self.take_down() {
+            Ok(refused) => stop_proxy(refused),
+            Err(error) => {
+                stop_proxy(Refused::default());
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
-    /// What there is to tell of `refusals`.
-    fn told(&self, refusals: &Refusals) -> Vec<(RefuseReason, u64)> {
+    /// What there is to tell of what was refused.
+    fn told(&self, refused: linux::Refused) -> Refused {
+        let linux::Refused { counts, mut told } = refused;
         let count = |reason| {
             let own = self.overlooked.iter().find(|(own, _)| *own == reason);
-            refusals.of(reason).saturating_sub(own.map_or(0, |(_, count)| *count))
+            counts.of(reason).saturating_sub(own.map_or(0, |(_, count)| *count))
         };
         let counts = RefuseReason::ALL.into_iter().map(|reason| (reason, count(reason)));
-        counts.filter(|(_, count)| *count > 0).collect()
+        told.retain(|(_, note)| Duration::from_nanos(note.first) >= self.began);
+        Refused { counts: counts.filter(|(_, count)| *count > 0).collect(), told }
     }
 
     /// Takes the network away, ends what is left and removes all; what the kernel side refused.
-    fn take_down(&mut self) -> io::Result<Vec<(RefuseReason, u64)>> {
+    fn take_down(&mut self) -> io::Result<Refused> {
         self.ended = true;
         // The network first: the proxy may be dead already, and its ports anybody's.
         let disarmed = self.maps.disarm(self.id);
         let emptied = self.dir.kill().and_then(|()| self.dir.wait_empty(DEATH));
-        let refusals = self.told(&disarmed?);
-        for (reason, count) in &refusals {
+        let refused = self.told(disarmed?);
+        for (reason, count) in &refused.counts {
             tracing::info!(reason = reason.as_str(), count, "the kernel side refused");
         }
         emptied?;
         self.dir.remove()?;
-        Ok(refusals)
+        Ok(refused)
     }
 }
 

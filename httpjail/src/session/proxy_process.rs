@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use httpjail_common::event::RefuseReason;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, WaitId, WaitIdOptions, waitid},
@@ -16,6 +15,7 @@ use rustix::{
 use super::{
     control::{Channel, RULE, Ready, Stop},
     proxy_role::ProxyRole,
+    refused::Refused,
 };
 use crate::backend::linux::role::{self, Role, RolePlan, RoleUser};
 
@@ -91,9 +91,9 @@ impl Proxy {
         matches!(wait_for(self.role.pidfd.as_fd(), HEARING), Ok(true))
     }
 
-    /// Tells it to write its last records and to end; so often the kernel side refused what.
-    pub(super) fn ask_to_stop(&self, refusals: &[(RefuseReason, u64)]) {
-        let stop = Stop { refusals: refusals.to_vec() };
+    /// Tells it to write its last records and to end, and what the kernel side refused.
+    pub(super) fn ask_to_stop(&self, refused: Refused) {
+        let stop = Stop { refused };
         // It may be dead already; then there is nothing to wait for.
         let _ = self.control.send(&stop.encode());
     }

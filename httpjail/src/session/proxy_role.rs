@@ -17,6 +17,7 @@ use std::{
 use super::{
     control::{Channel, RULE, Ready, STOP, Stop},
     inspect::RemoteInspector,
+    refused::Refused,
     servers::Servers,
     service::{Place, Service},
     serving::{TcpStub, raise_descriptor_limit, serve_dns},
@@ -94,10 +95,11 @@ impl ProxyRole {
         let service = self.service.start()?;
         let names = Arc::new(dns::Names::recorded(service.recorder().clone()));
         let stub = dns::Stub::new(Arc::clone(&names));
+        let known = Arc::clone(&names);
         let (stopped, stop) = io::pipe()?;
         let reload = rule.map(|(rule, file)| Reload::new(rule, file));
-        let refusals = Arc::default();
-        watch(self.control, self.kill_switch, stop, (reload, Arc::clone(&refusals)))?;
+        let refused = Told::default();
+        watch(self.control, self.kill_switch, stop, (reload, Arc::clone(&refused)))?;
         serve_dns(stub.clone(), self.servers.dns)?;
         let processes = Arc::new(RemoteInspector::new(self.inspect)?);
         let place = Place {
@@ -111,13 +113,14 @@ impl ProxyRole {
             run: RunFacts { jail: Some(self.run_id), processes },
             drain: Duration::ZERO,
         };
-        let refused = move || refusals.get().into_iter().flatten().copied().collect();
-        Ok(service.serve(place, stopped, refused)?)
+        let refusals =
+            move || refused.get().map(|refused| refused.records(&*known)).unwrap_or_default();
+        Ok(service.serve(place, stopped, refusals)?)
     }
 }
 
 /// What the kernel side refused, once the supervisor has told.
-type Told = Arc<OnceLock<Vec<(&'static str, u64)>>>;
+type Told = Arc<OnceLock<Refused>>;
 
 /// Waits for the supervisor's word on a thread of its own, and reads the rule anew when told to. If
 /// the supervisor dies, the jail is ended, and this process with it (P3).
@@ -125,7 +128,7 @@ fn watch(
     control: Channel,
     mut kill_switch: File,
     stop: io::PipeWriter,
-    (mut reload, refusals): (Option<Reload>, Told),
+    (mut reload, refused): (Option<Reload>, Told),
 ) -> io::Result<()> {
     let wait = move || loop {
         match control.receive_files() {
@@ -135,9 +138,8 @@ fn watch(
                 }
             }
             Ok((word, _)) if word.starts_with(STOP) => {
-                let word = Stop::decode(&word).unwrap_or(Stop { refusals: Vec::new() });
-                let told = word.refusals.iter().map(|(reason, count)| (reason.as_str(), *count));
-                refusals.get_or_init(|| told.collect());
+                let word = Stop::decode(&word).map(|word| word.refused);
+                refused.get_or_init(|| word.unwrap_or_default());
                 // A supervisor that is gone by now waits for nothing.
                 let _ = control.send(STOP);
                 return drop(stop);

@@ -13,7 +13,7 @@ use crate::{
     dns,
     policy::{Lists, Openings, ProcessInspector, RunFacts},
     proxy,
-    record::{Ended, LogFile, Outputs, Recorder, RecorderHandle},
+    record::{Ended, KernelRefusal, LogFile, Outputs, Recorder, RecorderHandle},
     rules::{Rules, listed},
     tls, upstream,
 };
@@ -154,7 +154,7 @@ impl Started {
         self,
         place: Place,
         stop: impl AsFd,
-        refusals: impl FnOnce() -> Vec<(&'static str, u64)>,
+        refusals: impl FnOnce() -> Vec<KernelRefusal>,
     ) -> Result<(), ServiceError> {
         let config = proxy::ProxyConfig {
             listeners: place.listeners,

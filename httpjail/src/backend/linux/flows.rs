@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use httpjail_common::flow::{FlowEntry, FlowKey};
+use httpjail_common::flow::{COMM_LEN, FlowEntry, FlowKey};
 
 use super::bpf::{maps::JailId, sys};
 
@@ -56,14 +56,18 @@ impl AsFd for Flows {
 
 impl From<FlowEntry> for Noted {
     fn from(entry: FlowEntry) -> Self {
-        let comm = entry.caller.comm;
-        let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
         let port = u16::try_from(entry.target.port).unwrap_or(0);
         Self {
             original: SocketAddr::new(IpAddr::from(entry.target.addr), port),
             pid: entry.caller.pid,
             uid: entry.caller.uid,
-            comm: String::from_utf8_lossy(comm.get(..end).unwrap_or_default()).into_owned(),
+            comm: name(&entry.caller.comm),
         }
     }
+}
+
+/// A thread's name without what fills it up.
+pub(crate) fn name(comm: &[u8; COMM_LEN]) -> String {
+    let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
+    String::from_utf8_lossy(comm.get(..end).unwrap_or_default()).into_owned()
 }

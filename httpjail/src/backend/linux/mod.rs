@@ -23,6 +23,6 @@ mod kernel_tests;
 mod testing;
 
 pub use super::user;
-pub(crate) use bpf::maps::{Endpoints, JailId, Maps};
+pub(crate) use bpf::maps::{Endpoints, JailId, Maps, Refused};
 pub use bpf::object::ObjectError;
 pub use parent::KernelError;

@@ -136,7 +136,17 @@ fn recorded(urls: Urls, act: impl FnOnce(&Recorder)) -> (Vec<serde_json::Value>,
     let outputs = Outputs { records, urls, summary: true, ..Outputs::default() };
     let (recorder, handle) = Recorder::start(outputs).unwrap();
     act(&recorder);
-    let ended = handle.finish_with(&[("udp", 3)]);
+    let told = KernelRefusal {
+        reason: "udp",
+        time: std::time::UNIX_EPOCH,
+        process: Some(Process { pid: 7, uid: 1000, comm: "node".to_owned() }),
+        protocol: Some(17),
+        target: Some(Authority::new(Host::parse("192.0.2.1").unwrap(), 443)),
+        count: 2,
+    };
+    let rest =
+        KernelRefusal { process: None, protocol: None, target: None, count: 1, ..told.clone() };
+    let ended = handle.finish_with(&[told, rest]);
     (crate::record::check_records(&std::fs::read_to_string(&path).unwrap()), ended)
 }
 
@@ -170,10 +180,23 @@ fn the_kernels_refusals_and_names_are_recorded_and_summed_up() {
         (records[0]["kind"].as_str(), records[1]["kind"].as_str()),
         (Some("dns"), Some("kernel-refusal"))
     );
-    assert_eq!((&records[1]["reason"], &records[1]["count"]), (&"udp".into(), &3.into()));
+    let [.., told, rest] = &records[..] else { panic!("two: {records:#?}") };
+    assert_eq!(
+        told["process"],
+        serde_json::json!({"pid": 7, "uid": 1000, "comm": "node", "exe": null})
+    );
+    assert_eq!(
+        (&told["protocol"], &told["host"], &told["port"]),
+        (&"udp".into(), &"192.0.2.1".into(), &443.into())
+    );
+    assert_eq!(
+        (&rest["process"], &rest["host"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    assert_eq!((&told["count"], &rest["count"]), (&2.into(), &1.into()));
     assert_eq!(ended.lost, 1);
     let summary = ended.summary.unwrap().text().to_string();
-    assert!(summary.contains("refused by the kernel side: udp 3"), "{summary}");
+    assert!(summary.contains("refused by the kernel side: udp 3 (node 2, others 1)"), "{summary}");
     assert!(summary.contains("  lost: 1 record\n"), "{summary}");
 }
 
@@ -199,7 +222,7 @@ fn an_exchange_has_one_record_when_its_last_holder_lets_go() {
         // Neither judged nor refused: somebody else has the record.
         drop(worker.begin(&Client::default()));
     });
-    assert_eq!(records.len(), 2, "{records:#?}");
+    assert_eq!(records.len(), 3, "{records:#?}");
     assert_eq!((&records[0]["bytes_sent"], &records[0]["bytes_received"]), (&3.into(), &4.into()));
     assert_eq!(records[0]["error"]["message"], "first");
 }

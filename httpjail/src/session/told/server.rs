@@ -25,6 +25,7 @@ use crate::{
         doors, kept, log,
         proxy_process::Proxy,
         proxy_role::own_uid,
+        refused::Refused,
         rules_process::{self, RulesProcess},
         service::{self, Service},
         way_out,
@@ -207,7 +208,7 @@ impl Server {
 
     /// Tells a proxy to end when what it has under way has ended.
     fn retire(&mut self, serving: Serving) {
-        serving.proxy.ask_to_stop(&[]);
+        serving.proxy.ask_to_stop(Refused::default());
         self.ending.push((serving, Instant::now() + DRAIN + LAST_RECORDS));
     }
 

@@ -37,6 +37,7 @@ use crate::{
         log::{self, Owners},
         proxy_process::Proxy,
         proxy_role::own_uid,
+        refused::Refused,
         rules_process::{self, RulesProcess},
         run::outcome,
         service::{self, Service},
@@ -155,7 +156,7 @@ impl Up {
         let command = spawn_plain(plan)?;
         let ended = self.wait(&command, deadline);
         let killed = descendants::kill_all(&self.others);
-        self.proxy.ask_to_stop(&[]);
+        self.proxy.ask_to_stop(Refused::default());
         self.proxy.stop();
         if let Some(rules) = self.rules {
             rules.stop();

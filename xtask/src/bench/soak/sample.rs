@@ -109,7 +109,8 @@ fn flows(jail: u64) -> Result<usize> {
 
 /// Whether the kernel still knows this jail.
 pub(super) fn is_known(jail: u64) -> Result<bool> {
-    Ok(entries("JAILS", jail)? + entries("COUNTERS", jail)? + flows(jail)? > 0)
+    let maps = ["JAILS", "COUNTERS", "REFUSALS"].map(|map| entries(map, jail));
+    Ok(maps.into_iter().sum::<Result<usize>>()? + flows(jail)? > 0)
 }
 
 /// How many keys begin with the jail's number in the maps of this name: each build has its own.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use httpjail_common::{
-    event::Refusals,
+    event::{RefusalKey, RefusalNote, Refusals},
     flow::FlowKey,
     jail::{Counters, DeviceKey, JailEntry, LocalKey, Published},
     names,
@@ -40,6 +40,15 @@ pub(crate) struct Endpoints {
     pub(crate) dns_v6: Option<u16>,
 }
 
+/// What a jail was refused.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused {
+    /// How often for which reason.
+    pub(crate) counts: Refusals,
+    /// Whom of these, as far as that was noted.
+    pub(crate) told: Vec<(RefusalKey, RefusalNote)>,
+}
+
 /// The maps of the loaded programs.
 #[derive(Debug)]
 pub(crate) struct Maps {
@@ -47,6 +56,7 @@ pub(crate) struct Maps {
     flows: OwnedFd,
     servers: OwnedFd,
     counters: OwnedFd,
+    refusals: OwnedFd,
     locals: OwnedFd,
     devices: OwnedFd,
 }
@@ -73,6 +83,7 @@ impl Maps {
             flows: find(names::FLOWS)?,
             servers: find(names::SERVERS)?,
             counters: find(names::COUNTERS)?,
+            refusals: find(names::REFUSALS)?,
             locals: find(names::LOCALS)?,
             devices: find(names::DEVICES)?,
         })
@@ -89,6 +100,7 @@ impl Maps {
             flows: self.flows.try_clone()?,
             servers: self.servers.try_clone()?,
             counters: self.counters.try_clone()?,
+            refusals: self.refusals.try_clone()?,
             locals: self.locals.try_clone()?,
             devices: self.devices.try_clone()?,
         })
@@ -127,27 +139,35 @@ impl Maps {
         sys::update(self.jails.as_fd(), &jail.0, entry)
     }
 
-    /// Takes a jail's network away and forgets the jail; how often it was refused what.
+    /// Takes a jail's network away and forgets the jail; what it was refused.
     ///
     /// # Errors
     ///
     /// When a map can't be written.
-    pub(crate) fn disarm(&self, jail: JailId) -> io::Result<Refusals> {
+    pub(crate) fn disarm(&self, jail: JailId) -> io::Result<Refused> {
         sys::delete(self.jails.as_fd(), &jail.0)?;
-        let refusals = self.refusals(jail)?;
+        let refused = self.refused(jail)?;
+        // Without its counters nothing more is noted of it.
         sys::delete(self.counters.as_fd(), &jail.0)?;
-        self.forget_flows(jail)?;
-        Ok(refusals)
+        forget(&self.flows, names::MAX_FLOWS, |key: &FlowKey| key.jail == jail.0)?;
+        forget(&self.refusals, names::MAX_REFUSALS, |key: &RefusalKey| key.jail == jail.0)?;
+        Ok(refused)
     }
 
-    /// How often a jail was refused what, so far.
+    /// What a jail was refused so far.
     ///
     /// # Errors
     ///
-    /// When the map can't be read.
-    pub(crate) fn refusals(&self, jail: JailId) -> io::Result<Refusals> {
+    /// When a map can't be read.
+    pub(crate) fn refused(&self, jail: JailId) -> io::Result<Refused> {
         let counters: Counters = sys::lookup(self.counters.as_fd(), &jail.0)?.unwrap_or_default();
-        Ok(counters.refusals)
+        let map = self.refusals.as_fd();
+        let keys = keys(map, names::MAX_REFUSALS, |key: &RefusalKey| key.jail == jail.0)?;
+        let mut told = Vec::with_capacity(keys.len());
+        for key in keys {
+            told.extend(sys::lookup(map, &key)?.map(|note| (key, note)));
+        }
+        Ok(Refused { counts: counters.refusals, told })
     }
 
     /// Whether a cgroup is an armed jail.
@@ -191,22 +211,35 @@ impl Maps {
     pub(crate) fn open_devices(&self, devices: &[DeviceKey]) -> io::Result<()> {
         devices.iter().try_for_each(|device| sys::update(self.devices.as_fd(), device, 1_u8))
     }
+}
 
-    /// Removes what the jail's connections left between `connect()` and accept.
-    fn forget_flows(&self, jail: JailId) -> io::Result<()> {
-        let map = self.flows.as_fd();
-        let mut left = Vec::new();
-        let mut last: Option<FlowKey> = None;
-        // Other jails change the map meanwhile; the bound ends a walk that starts over.
-        for _ in 0..names::MAX_FLOWS {
-            let Some(key) = sys::next_key(map, last.as_ref())? else { break };
-            if key.jail == jail.0 {
-                left.push(key);
-            }
-            last = Some(key);
+/// Those keys of a map that are meant.
+fn keys<K: sys::Plain>(
+    map: BorrowedFd<'_>,
+    most: usize,
+    is_meant: impl Fn(&K) -> bool,
+) -> io::Result<Vec<K>> {
+    let mut meant = Vec::new();
+    let mut last: Option<K> = None;
+    // Other jails change the map meanwhile; the bound ends a walk that starts over.
+    for _ in 0..most {
+        let Some(key) = sys::next_key(map, last.as_ref())? else { break };
+        if is_meant(&key) {
+            meant.push(key);
         }
-        left.iter().try_for_each(|key| sys::delete(map, key))
+        last = Some(key);
     }
+    Ok(meant)
+}
+
+/// Removes the entries of those keys.
+fn forget<K: sys::Plain>(
+    map: &OwnedFd,
+    most: usize,
+    is_meant: impl Fn(&K) -> bool,
+) -> io::Result<()> {
+    let map = map.as_fd();
+    keys(map, most, is_meant)?.iter().try_for_each(|key| sys::delete(map, key))
 }
 
 /// The cookie of the caller's network namespace (Linux 5.14).

@@ -376,6 +376,10 @@ unsafe impl Plain for httpjail_common::jail::LocalKey {}
 unsafe impl Plain for httpjail_common::jail::DeviceKey {}
 // SAFETY: as above.
 unsafe impl Plain for httpjail_common::jail::Counters {}
+// SAFETY: as above.
+unsafe impl Plain for httpjail_common::event::RefusalKey {}
+// SAFETY: as above.
+unsafe impl Plain for httpjail_common::event::RefusalNote {}
 
 /// Runs a command on one element. `Ok(false)`: the map holds no such key.
 fn element<K: Plain, V: Plain>(
