@@ -15,6 +15,7 @@ mod procfs;
 mod remains;
 pub(crate) mod role;
 pub(crate) mod signals;
+mod sock_diag;
 pub mod spawn;
 
 #[cfg(test)]

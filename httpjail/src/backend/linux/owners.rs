@@ -8,31 +8,49 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use super::sock_diag::SockDiag;
+
 /// The tables by family. An IPv6 socket may carry a connection of IPv4.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// More than most tables have.
 const USUAL: usize = 64 * 1024;
 
-/// The tables of the network namespace in which this was made, held open: a process that may open
-/// no file any more can still read them.
+/// The ways to ask in the network namespace in which this was made, held open: a process that may
+/// open nothing any more can still ask.
 #[derive(Debug)]
-pub(crate) struct Owners(Mutex<Vec<File>>);
+pub(crate) struct Owners {
+    /// Finds one connection by its ends. Not every kernel and container has it.
+    diag: Option<Mutex<SockDiag>>,
+    /// All connections, to be read through.
+    tables: Mutex<Vec<File>>,
+}
 
 impl Owners {
-    /// Opens the tables; without IPv6 there is one.
+    /// Opens what there is; without IPv6 there is one table.
     ///
     /// # Errors
     ///
-    /// When there is none: then nothing can be told.
+    /// When there is no table: then nothing can be told for sure.
     pub(crate) fn open() -> io::Result<Self> {
+        let diag = SockDiag::open().inspect_err(|error| {
+            tracing::debug!(%error, "owners of connections are looked up in tables");
+        });
+        Ok(Self { diag: diag.ok().map(Mutex::new), ..Self::of_tables()? })
+    }
+
+    fn of_tables() -> io::Result<Self> {
         let [v4, v6] = TABLES.map(File::open);
-        Ok(Self(Mutex::new(std::iter::once(v4?).chain(v6.ok()).collect())))
+        let tables = std::iter::once(v4?).chain(v6.ok()).collect();
+        Ok(Self { diag: None, tables: Mutex::new(tables) })
     }
 
     /// Their descriptors, for a fork that keeps only such.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
-        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.iter().map(AsRawFd::as_raw_fd).collect()
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let diag =
+            self.diag.as_ref().map(|diag| diag.lock().unwrap_or_else(PoisonError::into_inner));
+        let diag = diag.map(|diag| diag.descriptor());
+        tables.iter().map(AsRawFd::as_raw_fd).chain(diag).collect()
     }
 
     /// The user to whom the end at `client` of a connection to `server` belongs. `None`: nobody holds
@@ -42,7 +60,21 @@ impl Owners {
     ///
     /// When a table can't be read.
     pub(crate) fn of(&self, client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
-        let mut tables = self.0.lock().map_err(|_| io::Error::other("a reader panicked"))?;
+        if let Some(diag) = &self.diag {
+            let mut diag = diag.lock().map_err(|_| io::Error::other("an asker panicked"))?;
+            match diag.owner(client, server) {
+                // A socket that was closed has no owner any more, and is shown as root's.
+                Ok(owner) => {
+                    return Ok(owner.filter(|owner| owner.inode != 0).map(|owner| owner.uid));
+                }
+                Err(error) => tracing::debug!(%error, "the kernel doesn't tell whose a socket is"),
+            }
+        }
+        self.in_tables(client, server)
+    }
+
+    fn in_tables(&self, client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
+        let mut tables = self.tables.lock().map_err(|_| io::Error::other("a reader panicked"))?;
         let mut text = Vec::with_capacity(USUAL);
         for table in tables.iter_mut() {
             text.clear();
@@ -105,8 +137,10 @@ mod tests {
     #[test]
     fn tells_whose_connections_come() {
         let own = rustix::process::geteuid().as_raw();
-        let owners = Owners::open().unwrap();
-        for place in ["127.0.0.1:0", "[::1]:0"] {
+        let both = [Owners::open().unwrap(), Owners::of_tables().unwrap()];
+        assert!(both[0].diag.is_some(), "the other way is not the one that is meant");
+        let places = ["127.0.0.1:0", "[::1]:0"];
+        for (owners, place) in both.iter().flat_map(|owners| places.map(|place| (owners, place))) {
             let listener = TcpListener::bind(place).unwrap();
             let server = listener.local_addr().unwrap();
             let stream = TcpStream::connect(server).unwrap();
