@@ -78,9 +78,9 @@ impl<'lab> Containers<'lab> {
         fs::create_dir_all(&folder).expect("the lab's folder can be written to");
         let own = |name: &str| folder.join(name).display().to_string();
         let host = format!("unix://{}", own("socket"));
-        programs::require("dockerd");
+        let dockerd = programs::require("dockerd").display().to_string();
         let script = format!(
-            "ulimit -n 1024; exec dockerd --storage-driver=vfs --iptables=false --bridge=none \
+            "ulimit -n 1024; exec {dockerd} --storage-driver=vfs --iptables=false --bridge=none \
              --default-ulimit nofile={DESCRIPTORS}:{DESCRIPTORS} \
              --exec-opt native.cgroupdriver=cgroupfs --data-root '{}' --exec-root '{}' \
              --pidfile '{}' --host '{host}'",
