@@ -78,13 +78,12 @@ impl<'lab> Containers<'lab> {
         fs::create_dir_all(&folder).expect("the lab's folder can be written to");
         let own = |name: &str| folder.join(name).display().to_string();
         let host = format!("unix://{}", own("socket"));
-        let dockerd = programs::require("dockerd");
+        let dockerd = programs::require("dockerd").display().to_string();
         let script = format!(
-            "ulimit -n 1024; exec '{}' --storage-driver=vfs --iptables=false --bridge=none \
+            "ulimit -n 1024; exec {dockerd} --storage-driver=vfs --iptables=false --bridge=none \
              --default-ulimit nofile={DESCRIPTORS}:{DESCRIPTORS} \
              --exec-opt native.cgroupdriver=cgroupfs --data-root '{}' --exec-root '{}' \
              --pidfile '{}' --host '{host}'",
-            dockerd.display(),
             own("data"),
             own("exec"),
             own("pid")
@@ -175,7 +174,7 @@ impl<'lab> Containers<'lab> {
         for jail in jails {
             loop {
                 let run = Path::new("/run/httpjail").join(&jail);
-                let mut left = cgroups_called(&format!("jail-{jail}"));
+                let mut left = cgroups_of(&jail);
                 left.extend(run.exists().then_some(run));
                 if left.is_empty() {
                     break;
@@ -230,10 +229,12 @@ fn legacy_mounts() -> Vec<PathBuf> {
     lines.filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).collect()
 }
 
-/// Cgroups of either version below a parent of jails at the root.
-fn cgroups_called(name: &str) -> Vec<PathBuf> {
-    let roots = legacy_mounts().into_iter().chain([crate::cgroup::mount()]);
-    let parents = roots.flat_map(|root| fs::read_dir(root).into_iter().flatten().flatten());
+/// Cgroups of either version that are a jail's: below a parent at the root, or at the root itself.
+fn cgroups_of(jail: &str) -> Vec<PathBuf> {
+    let roots: Vec<_> = legacy_mounts().into_iter().chain([crate::cgroup::mount()]).collect();
+    let parents = roots.iter().flat_map(|root| fs::read_dir(root).into_iter().flatten().flatten());
     let parents = parents.filter(|it| it.file_name().to_string_lossy().starts_with("httpjail-"));
-    parents.map(|parent| parent.path().join(name)).filter(|path| path.exists()).collect()
+    let below = parents.map(|parent| parent.path().join(format!("jail-{jail}")));
+    let slices = roots.iter().map(|root| root.join(format!("httpjail-{jail}.slice")));
+    below.chain(slices).filter(|path| path.exists()).collect()
 }

@@ -1,6 +1,6 @@
 //! A jail's own kernel objects: its cgroup and its entry in the maps.
 
-use std::{fs::File, io, time::Duration};
+use std::{fs::File, io, path::Path, time::Duration};
 
 use httpjail_common::{event::RefuseReason, jail::Published};
 
@@ -42,8 +42,24 @@ impl Jail {
     pub(super) fn make(parent: &Parent, run_dir: &RunDir) -> Result<Self, SessionError> {
         let path = parent.dir().path().join(format!("{JAIL_PREFIX}{}", run_dir.id()));
         run_dir.note_cgroup(&path).map_err(SessionError::RunDir)?;
-        let maps = parent.maps().try_clone().map_err(SessionError::Jail)?;
         let dir = CgroupDir::create(&path).map_err(SessionError::Jail)?;
+        Self::of(parent, dir)
+    }
+
+    /// Takes a cgroup over that a container engine has made, and that was noted for whoever has to
+    /// sweep. It is guarded from here on.
+    ///
+    /// # Errors
+    ///
+    /// When it isn't there, or can't be guarded.
+    pub(super) fn adopt(parent: &Parent, path: &Path) -> Result<Self, SessionError> {
+        let dir = CgroupDir::open(path).map_err(SessionError::Jail)?;
+        parent.guard(&dir)?;
+        Self::of(parent, dir)
+    }
+
+    fn of(parent: &Parent, dir: CgroupDir) -> Result<Self, SessionError> {
+        let maps = parent.maps().try_clone().map_err(SessionError::Jail)?;
         if !dir.try_lock().map_err(SessionError::Jail)? {
             return Err(SessionError::Jail(io::ErrorKind::ResourceBusy.into()));
         }

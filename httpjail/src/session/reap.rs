@@ -158,5 +158,5 @@ fn named(place: &Path, prefix: &str) -> Vec<(String, PathBuf)> {
 /// Whether `path` has the name of a jail's cgroup.
 fn is_jail(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name.starts_with(JAIL_PREFIX))
+    name.is_some_and(|name| name.starts_with(JAIL_PREFIX) || container::is_slice(name))
 }

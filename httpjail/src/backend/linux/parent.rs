@@ -76,6 +76,7 @@ pub(crate) struct Parent {
     dir: CgroupDir,
     level: u32,
     maps: Maps,
+    record: Record,
 }
 
 impl Parent {
@@ -119,7 +120,17 @@ impl Parent {
         }
         let dir = CgroupDir::open(&path)?;
         let level = hierarchy.level(&path);
-        Ok(Self { dir, level, maps: Maps::open(&record.maps)? })
+        Ok(Self { dir, level, maps: Maps::open(&record.maps)?, record })
+    }
+
+    /// Attaches the programs to a cgroup elsewhere, which was made by somebody else and goes with them:
+    /// a jail that can't stand below a parent.
+    ///
+    /// # Errors
+    ///
+    /// When one can't be attached.
+    pub(crate) fn guard(&self, dir: &CgroupDir) -> Result<(), KernelError> {
+        attach_all(dir, &self.record)
     }
 
     /// The cgroup.
@@ -150,9 +161,12 @@ fn is_parent_name(name: &str) -> bool {
     })
 }
 
-/// The maps of the programs on the parent of a jail's cgroup, whichever build made it.
+/// The maps of the programs on the parent of a jail's cgroup, whichever build made it; of a jail that
+/// stands elsewhere, those of this build.
 pub(crate) fn maps_around(hierarchy: &Hierarchy, jail: &Path) -> Option<Maps> {
-    let name = jail.parent()?.file_name()?.to_str()?;
+    let around = jail.parent()?.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let own = name();
+    let name = if is_parent_name(around) { around } else { &own };
     Maps::open(&Record::read(&record_path(hierarchy, name).ok()?)?.maps).ok()
 }
 
@@ -263,10 +277,14 @@ fn build(path: &Path, record_path: &Path) -> Result<Record, KernelError> {
 fn share(path: &Path, record: &Record) -> Result<(), KernelError> {
     let dir = CgroupDir::create(path)
         .map_err(|source| KernelError::Make { path: path.to_owned(), source })?;
+    attach_all(&dir, record)
+}
+
+fn attach_all(dir: &CgroupDir, record: &Record) -> Result<(), KernelError> {
     for (hook, (id, _)) in HOOKS.iter().zip(&record.programs) {
         attach::attach_by_id(dir.as_fd(), hook, *id).map_err(|source| KernelError::Attach {
             program: hook.program,
-            path: path.to_owned(),
+            path: dir.path().to_owned(),
             source,
         })?;
     }

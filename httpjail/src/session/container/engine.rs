@@ -31,6 +31,16 @@ const CALLERS_SOCKETS: [&str; 4] = ["LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID"
 /// Whose tool it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    Docker {
+        /// Whether its engine leaves the cgroups to systemd.
+        has_systemd: bool,
+    },
+    Podman,
+}
+
+/// Whose answer to `version` was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
     Docker,
     Podman,
 }
@@ -101,11 +111,11 @@ impl<'a> Engine<'a> {
                 tool.run(&[what, "--format", "{{json .}}"].map(Into::into), complaints)?;
             Ok::<_, EngineError>(serde_json::from_slice(&said).unwrap_or(Value::Null))
         };
-        let kind = match Kind::of(&ask("version")?) {
+        let kind = match Maker::of(&ask("version")?) {
             None => return Ok(None),
-            Some(Kind::Podman) => Ok(Kind::Podman),
+            Some(Maker::Podman) => Ok(Kind::Podman),
             // It has more to tell of its engine.
-            Some(Kind::Docker) => fitness(&ask("info")?).map(|()| Kind::Docker),
+            Some(Maker::Docker) => fitness(&ask("info")?),
         };
         let kind = kind.map_err(|why| EngineError::Unfit { tool: name.to_owned(), why })?;
         tracing::info!(tool = %name.display(), ?kind, "found a container engine");
@@ -214,7 +224,7 @@ impl<'a> Engine<'a> {
     fn args(&self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Vec<OsString> {
         // Under systemd's management a container's cgroup is where systemd says.
         let first = match self.kind {
-            Kind::Docker => None,
+            Kind::Docker { .. } => None,
             Kind::Podman => Some("--cgroup-manager=cgroupfs".into()),
         };
         first.into_iter().chain(args.into_iter().map(Into::into)).collect()
@@ -258,7 +268,7 @@ fn read(note: &str) -> Option<Note> {
     Some((tool, environment.collect::<Option<_>>()?, texts(note.get("containers")?)?))
 }
 
-impl Kind {
+impl Maker {
     /// Whose answer to `version` this is. `None`: of no engine on this machine. Docker's tool tells of
     /// its engine by components; podman's, which is its own engine, of another machine's at most.
     fn of(version: &Value) -> Option<Self> {
@@ -276,17 +286,17 @@ impl Kind {
     }
 }
 
-/// Whether docker's containers can be jailed, by its answer to `info`.
-fn fitness(info: &Value) -> Result<(), &'static str> {
+/// Whether docker's containers can be jailed, and how, by its answer to `info`.
+fn fitness(info: &Value) -> Result<Kind, &'static str> {
     let options = info.get("SecurityOptions").and_then(Value::as_array);
     let is_rootless = |option: &Value| option.as_str().is_some_and(|it| it.contains("rootless"));
     if options.is_none_or(|options| options.iter().any(is_rootless)) {
         return Err("its engine doesn't run as root, so that nobody can guard its cgroups");
     }
     match info.get("CgroupDriver").and_then(Value::as_str) {
-        Some("cgroupfs") => Ok(()),
-        _ => Err("its engine leaves the cgroups to systemd, where httpjail can't guard them yet \
-             (dockerd --exec-opt native.cgroupdriver=cgroupfs)"),
+        Some("cgroupfs") => Ok(Kind::Docker { has_systemd: false }),
+        Some("systemd") => Ok(Kind::Docker { has_systemd: true }),
+        _ => Err("its engine doesn't say how it makes cgroups"),
     }
 }
 
@@ -356,10 +366,10 @@ mod tests {
     fn knows_the_engines_by_their_answers() {
         let engine = |name: &str| json!({"Components": [{"Name": name}, {"Name": "runc"}]});
         for (version, expected) in [
-            (json!({"Client": {"APIVersion": "4.3.1"}}), Some(Kind::Podman)),
+            (json!({"Client": {"APIVersion": "4.3.1"}}), Some(Maker::Podman)),
             (
                 json!({"Client": {"Context": "default"}, "Server": engine("Engine")}),
-                Some(Kind::Docker),
+                Some(Maker::Docker),
             ),
             (json!({"Client": {"Context": "default"}, "Server": null}), None),
             (json!({"Client": {"Context": "default"}, "Server": engine("Podman Engine")}), None),
@@ -367,7 +377,7 @@ mod tests {
             (json!({}), None),
             (Value::Null, None),
         ] {
-            assert_eq!(Kind::of(&version), expected, "{version}");
+            assert_eq!(Maker::of(&version), expected, "{version}");
         }
     }
 
@@ -390,8 +400,10 @@ mod tests {
             fitness(&json!({"CgroupDriver": driver, "SecurityOptions": options}))
         };
         let seccomp = "name=seccomp,profile=default";
-        info("cgroupfs", &[seccomp]).unwrap();
-        info("systemd", &[seccomp]).unwrap_err();
+        let docker = |has_systemd| Ok(Kind::Docker { has_systemd });
+        assert_eq!(info("cgroupfs", &[seccomp]), docker(false));
+        assert_eq!(info("systemd", &[seccomp]), docker(true));
+        info("none", &[seccomp]).unwrap_err();
         info("cgroupfs", &[seccomp, "name=rootless"]).unwrap_err();
         fitness(&json!({"CgroupDriver": "cgroupfs"})).unwrap_err();
         fitness(&Value::Null).unwrap_err();

@@ -15,6 +15,7 @@ use super::{
     flags::{self, Flags, Split},
     holder,
     judge::{self, Given, Refusal},
+    place::{self, Cgroup},
 };
 use crate::{
     backend::linux::{
@@ -24,7 +25,7 @@ use crate::{
         spawn::PlainChild,
         user::{self, Wishes},
     },
-    session::{SessionError, jail::Jail, run_dir::RunDir, supervise::End},
+    session::{SessionError, run_dir::RunDir, supervise::End},
     tls::ChildTrust,
 };
 
@@ -37,7 +38,7 @@ pub(super) struct Place<'e, 'a> {
     pub(super) engine: &'e Engine<'e>,
     pub(super) hierarchy: &'a Hierarchy,
     pub(super) run_dir: &'a RunDir,
-    pub(super) jail: &'a Jail,
+    pub(super) cgroup: &'a Cgroup,
     /// The folder of the certificates, which the container sees under the same path.
     pub(super) certificates: &'a Path,
     pub(super) trust: &'a ChildTrust,
@@ -71,7 +72,7 @@ impl<'e> Container<'e> {
         let Place { engine, run_dir, .. } = place;
         let Split { create, start } = split(engine, args)?;
         let made = match engine.kind {
-            Kind::Docker => None,
+            Kind::Docker { .. } => None,
             Kind::Podman => {
                 let netns = Netns::make().map_err(EngineError::Netns)?;
                 netns.pin(&run_dir.netns()).map_err(EngineError::Netns)?;
@@ -83,8 +84,8 @@ impl<'e> Container<'e> {
             Some(name) => format!("container:{name}"),
             None => format!("ns:{}", run_dir.netns().display()),
         };
-        let parent = place.cgroup_parent();
-        let ours = place.args(&network, &parent).into_iter();
+        let parent = place.cgroup.name.as_str();
+        let ours = place.args(&network).into_iter();
         let said = engine.say("create the container", ours.chain(create))?;
         let id = id(&said).ok_or_else(|| engine.unclear("the new container"))?;
         // From here on it is removed, whatever comes.
@@ -93,7 +94,7 @@ impl<'e> Container<'e> {
         let noted = [Some(container.id.as_str()), holder.as_deref()];
         let noted: Vec<_> = noted.into_iter().flatten().collect();
         engine.note(run_dir, &noted).map_err(SessionError::RunDir)?;
-        let given = Given { network: &network, cgroup_parent: &parent };
+        let given = Given { network: &network, cgroup_parent: parent };
         container.facts = place.facts(&container.id)?;
         place.judge(&container.facts, given)?;
         let netns = match (made, holder) {
@@ -101,24 +102,20 @@ impl<'e> Container<'e> {
                 place.is_where_it_should_be(&container.id, Some(&netns))?;
                 netns
             }
-            (None, Some(name)) => container.hold(place, name, &parent)?,
+            (None, Some(name)) => container.hold(place, name)?,
             (None, None) => return Err(EngineError::Elsewhere.into()),
         };
         Ok((container, netns))
     }
 
     /// Starts another container of the same image that only waits, and takes its network.
-    fn hold(
-        &mut self,
-        place: Place<'_, '_>,
-        name: String,
-        parent: &str,
-    ) -> Result<Netns, SessionError> {
+    fn hold(&mut self, place: Place<'_, '_>, name: String) -> Result<Netns, SessionError> {
         let program = place.run_dir.path().join("hold");
         holder::write(&program).map_err(SessionError::RunDir)?;
         let mount = format!("--volume={}:{}:ro,z", program.display(), holder::PROGRAM);
         let entry = format!("--entrypoint={}", holder::PROGRAM);
-        let (named, parent) = (format!("--name={name}"), format!("--cgroup-parent={parent}"));
+        let parent = format!("--cgroup-parent={}", place.cgroup.name);
+        let named = format!("--name={name}");
         let args = [
             "run",
             "--detach",
@@ -205,16 +202,9 @@ impl Drop for Container<'_> {
 }
 
 impl Place<'_, '_> {
-    /// The jail's cgroup as engines name it.
-    fn cgroup_parent(&self) -> String {
-        let path = self.jail.dir().path();
-        let below = path.strip_prefix(self.hierarchy.root()).unwrap_or(path);
-        format!("/{}", below.display())
-    }
-
     /// What is said before the user's own options, which win where they contradict; then the
     /// container is refused.
-    fn args(&self, network: &str, parent: &str) -> Vec<OsString> {
+    fn args(&self, network: &str) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["create".into()];
         if self.engine.kind == Kind::Podman {
             // The process that watches over the container isn't jailed with it; and the container
@@ -223,7 +213,7 @@ impl Place<'_, '_> {
         }
         let folder = self.certificates.display();
         args.push(format!("--network={network}").into());
-        args.push(format!("--cgroup-parent={parent}").into());
+        args.push(format!("--cgroup-parent={}", self.cgroup.name).into());
         args.push(format!("--volume={folder}:{folder}:ro,z").into());
         let variables = self.trust.variables().iter().cloned();
         for (name, value) in user::child_environment([], variables, None, &Wishes::default()) {
@@ -241,7 +231,7 @@ impl Place<'_, '_> {
         let engine = self.engine;
         let inspect = || engine.tell(WHAT, ["container", "inspect", id]);
         let facts = match engine.kind {
-            Kind::Docker => Facts::of_docker(&inspect()?),
+            Kind::Docker { .. } => Facts::of_docker(&inspect()?),
             Kind::Podman => {
                 engine.say("prepare the container", ["container", "init", id])?;
                 let inspected = inspect()?;
@@ -291,10 +281,7 @@ impl Place<'_, '_> {
         let pid = pid.ok_or(EngineError::Elsewhere)?;
         let netns = Netns::of_process(pid).map_err(|_| EngineError::Elsewhere)?;
         // Asked after the rest: by then the process would be another one of the jail's at worst.
-        let is_jailed = self
-            .hierarchy
-            .of_process(pid)
-            .is_some_and(|cgroup| cgroup.starts_with(self.jail.dir().path()));
+        let is_jailed = place::holds(&self.cgroup.path, self.hierarchy, pid);
         let is_expected = expected.map_or(Ok(true), |expected| netns.is(expected));
         if is_jailed && is_expected.map_err(EngineError::Netns)? {
             Ok(netns)

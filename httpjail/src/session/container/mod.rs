@@ -11,9 +11,11 @@ mod flags;
 mod holder;
 mod judge;
 mod launch;
+mod place;
 mod prepare;
 mod run;
 
 pub(in crate::session) use engine::forget;
 pub(in crate::session) use error::EngineError;
+pub(in crate::session) use place::is_slice;
 pub use run::run_container;

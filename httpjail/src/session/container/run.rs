@@ -19,6 +19,7 @@ use super::{
     EngineError,
     engine::{Engine, Runner},
     launch::{Container, Place},
+    place::{self, Cgroup},
     prepare::Prepared,
 };
 use crate::{
@@ -72,29 +73,30 @@ pub fn run_container(plan: ContainerPlan) -> Result<Outcome, SessionError> {
 fn run(prepared: Prepared, timeout: Option<Duration>) -> Result<Outcome, SessionError> {
     let run_dir = RunDir::create().map_err(SessionError::RunDir)?;
     let _owners = prepared.owners;
-    let parent = Parent::keeper(&prepared.hierarchy)?;
-    let mut jail = Jail::make(&parent, &run_dir)?;
-    let _left_behind =
-        LeftBehind { hierarchy: &prepared.hierarchy, path: jail.dir().path().to_owned() };
+    let hierarchy = &prepared.hierarchy;
+    let parent = Parent::keeper(hierarchy)?;
     let certificates = certificates(&run_dir)?;
     let trust = ChildTrust::prepare(&certificates, variable)?;
     let signals = &prepared.signals;
     let runner = Runner { signals, inherited: prepared.inherited };
     let engine = Engine::find(prepared.engine.as_deref(), runner)?;
+    let (cgroup, made) = Cgroup::choose(&engine, hierarchy, &parent, &run_dir)?;
+    let _left_behind = LeftBehind { hierarchy, path: cgroup.path.clone() };
     let words: Vec<_> = std::iter::once(prepared.plan.command).chain(prepared.plan.args).collect();
     let place = Place {
         engine: &engine,
-        hierarchy: &prepared.hierarchy,
+        hierarchy,
         run_dir: &run_dir,
-        jail: &jail,
+        cgroup: &cgroup,
         certificates: &certificates,
         trust: &trust,
         sockets: &prepared.sockets,
     };
     let (mut container, netns) = Container::create(place, &words)?;
+    let mut jail = cgroup.take_over(&parent, made)?;
     let plan = prepared.plan.proxy;
     let (rules, rules_process) = rules_process::start(plan.rules.clone(), || {
-        RulesCgroup::make(&prepared.hierarchy, &run_dir).map(Some)
+        RulesCgroup::make(hierarchy, &run_dir).map(Some)
     })?;
     let inside = |source| SessionError::Engine(EngineError::Netns(source));
     let servers = netns.inside(|| Servers::bind(Published::NONE)).map_err(inside)?;
@@ -103,7 +105,7 @@ fn run(prepared: Prepared, timeout: Option<Duration>) -> Result<Outcome, Session
     jail.mark(&servers).map_err(SessionError::Jail)?;
     let (inspect, asks) = Channel::pair().map_err(SessionError::Proxy)?;
     let (control, listens) = Channel::pair().map_err(SessionError::Proxy)?;
-    let cgroups = [jail.dir().path(), prepared.hierarchy.root()];
+    let cgroups = [jail.dir().path(), hierarchy.root()];
     let (answers, canary) = canary::pair(&endpoints, cgroups).map_err(SessionError::Canary)?;
     // Connections are noted under the namespace in which they are made.
     let flows = netns.inside(|| parent.maps().flows(jail.id())).map_err(inside)?;
@@ -134,10 +136,7 @@ fn run(prepared: Prepared, timeout: Option<Duration>) -> Result<Outcome, Session
     container.starts(&run_dir)?;
     let tool = engine.start(container.start_args())?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let in_jail = |pid| {
-        let cgroup = prepared.hierarchy.of_process(pid);
-        cgroup.is_some_and(|cgroup| cgroup.starts_with(jail.dir().path()))
-    };
+    let in_jail = |pid| place::holds(&cgroup.path, hierarchy, pid);
     let mut watch = Watch {
         signals,
         command: &Started { container: &container, tool: &tool },
@@ -150,7 +149,7 @@ fn run(prepared: Prepared, timeout: Option<Duration>) -> Result<Outcome, Session
         grace: None,
     };
     let ended = watch.until_end().map(|ended| container.end(ended).unwrap_or(ended));
-    reap::sweep(&prepared.hierarchy, Some(&parent));
+    reap::sweep(hierarchy, Some(&parent));
     let taken_down = jail.end(|refusals| {
         proxy.ask_to_stop(refusals);
         proxy.stop();
