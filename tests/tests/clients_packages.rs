@@ -1,14 +1,26 @@
 //! Package managers and git work in a jail against servers that the lab makes for them.
 
-use httpjail_tests::{Lab, folder};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use httpjail_tests::{Lab, Reply, Seen, folder};
 
 /// Prepares a site in `site/`, serves it as `host`, and lets the client at it: outside, allowed and
 /// denied. A client that worked says `works`.
 fn assert_installs(host: &str, prepare: &str, client: &str) {
+    assert_installs_from(host, prepare, folder, client);
+}
+
+/// The same with a server of `handler`'s, which is given the site.
+fn assert_installs_from<H>(host: &str, prepare: &str, handler: fn(PathBuf) -> H, client: &str)
+where
+    H: Fn(&Seen) -> Reply + Send + Sync + 'static,
+{
     let lab = Lab::new();
     let prepared = lab.outside().sh(&format!("set -e; mkdir site; {prepare}"));
     assert_eq!(prepared.code, Some(0), "{prepared:?}");
-    let origin = lab.origin_with(host, folder(lab.home().join("site")));
+    let origin = lab.origin_with(host, handler(lab.home().join("site")));
     let client = format!("rm -rf out && mkdir out && cd out && {client} && echo works");
     let outside = lab.outside().sh(&client);
     assert!(outside.stdout.contains("works"), "without a jail: {outside:?}");
@@ -34,6 +46,66 @@ fn git_clone() {
          git -C site/repository.git update-server-info",
         "git clone -q https://git.test/repository.git clone && grep -q lab clone/file",
     );
+}
+
+/// As most servers speak to git: by its own protocol over HTTP, and they take pushes. A large one
+/// comes in chunks.
+#[test]
+fn git_clone_and_push() {
+    assert_installs_from(
+        "git.test",
+        "git init -q source && cd source && echo lab > file && git add file
+         git -c user.name=lab -c user.email=lab@lab.test commit -qm lab && cd ..
+         git clone -q --bare source site/repository.git
+         git -C site/repository.git config http.receivepack true",
+        git_backend,
+        "git clone -q https://git.test/repository.git clone && cd clone && grep -q lab file &&
+         head -c 3000000 /dev/urandom > large && git add large &&
+         git -c user.name=lab -c user.email=lab@lab.test commit -qm large &&
+         git push -q origin HEAD && git fetch -q && git diff --quiet HEAD @{upstream} &&
+         test $(git ls-remote origin HEAD | cut -f 1) = $(git rev-parse HEAD)",
+    );
+}
+
+/// git's own program for web servers (CGI).
+fn git_backend(root: PathBuf) -> impl Fn(&Seen) -> Reply + Send + Sync + 'static {
+    move |seen| {
+        let output = ask_git(&root, seen);
+        let end = output.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8_lossy(&output[..end]);
+        let mut reply = http::Response::builder();
+        for line in head.lines() {
+            let (name, value) = line.split_once(": ").expect("a header field");
+            reply = match name {
+                "Status" => reply.status(value.split(' ').next().expect("a status")),
+                _ => reply.header(name, value),
+            };
+        }
+        reply.body(output[end + 4..].to_vec().into()).expect("a legal reply")
+    }
+}
+
+fn ask_git(root: &Path, seen: &Seen) -> Vec<u8> {
+    let (path, query) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
+    let header = |name: &str| seen.headers.get(name).and_then(|value| value.to_str().ok());
+    let mut git = Command::new("git");
+    git.arg("http-backend").env("GIT_PROJECT_ROOT", root).env("GIT_HTTP_EXPORT_ALL", "yes");
+    git.env("REQUEST_METHOD", &seen.method).env("PATH_INFO", path).env("QUERY_STRING", query);
+    git.env("CONTENT_LENGTH", seen.body.len().to_string()).env("REMOTE_ADDR", "45.67.89.1");
+    for (variable, name) in [
+        ("CONTENT_TYPE", "content-type"),
+        ("HTTP_CONTENT_ENCODING", "content-encoding"),
+        ("GIT_PROTOCOL", "git-protocol"),
+    ] {
+        git.envs(header(name).map(|value| (variable, value)));
+    }
+    let mut git =
+        git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("git is installed");
+    let (mut stdin, body) = (git.stdin.take().expect("a pipe"), seen.body.clone());
+    let fed = std::thread::spawn(move || drop(stdin.write_all(&body)));
+    let output = git.wait_with_output().expect("it ends").stdout;
+    drop(fed.join());
+    output
 }
 
 #[test]
