@@ -3,7 +3,7 @@
 
 pub use crate::dns::fuzz::dns_message;
 pub use crate::policy::fuzz::{authority, request_pattern};
-pub use crate::proxy::fuzz::{client_hello, http2_frames, sniff};
+pub use crate::proxy::fuzz::{client_hello, http2_frames, request, sniff};
 pub use crate::rules::fuzz::rule_result;
 pub use crate::upstream::fuzz::{answer, proxy_answer};
 
@@ -15,13 +15,14 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 9] = [
+    const TARGETS: [(&str, Target); 10] = [
         ("answer", answer),
         ("authority", authority),
         ("client_hello", client_hello),
         ("dns_message", dns_message),
         ("http2_frames", http2_frames),
         ("proxy_answer", proxy_answer),
+        ("request", request),
         ("request_pattern", request_pattern),
         ("rule_result", rule_result),
         ("sniff", sniff),

@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -10,10 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::{
-    interim::{Go, Interim},
-    patience::Watch,
-};
+use super::interim::Go;
 use crate::{
     record::{Exchange, Fault},
     streams::{Arriving, BodyError, Polled},
@@ -28,8 +24,6 @@ pub(super) struct Outgoing {
     /// `None` where there never was one.
     body: Option<Arriving>,
     left: Option<u64>,
-    /// To be told when all of it was read.
-    watch: Option<Rc<Watch>>,
     /// What the body waits for.
     go: Option<Go>,
     /// Is told what goes.
@@ -38,16 +32,10 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// `body`, of which at most `left` bytes are sent.
-    pub(super) fn new(
-        body: Arriving,
-        left: Option<u64>,
-        watch: Option<&Rc<Watch>>,
-        exchange: &Exchange,
-    ) -> Self {
+    pub(super) fn new(body: Arriving, left: Option<u64>, exchange: &Exchange) -> Self {
         let has_body = !body.is_end_stream();
-        let watch = watch.filter(|_| has_body).cloned();
         let exchange = if has_body { exchange.clone() } else { Exchange::none() };
-        Self { body: Some(body), left, watch, go: None, exchange }
+        Self { body: Some(body), left, go: None, exchange }
     }
 
     /// The same, sent once `go` has ended.
@@ -57,7 +45,7 @@ impl Outgoing {
 
     /// No body.
     pub(super) fn empty() -> Self {
-        Self { body: None, left: None, watch: None, go: None, exchange: Exchange::none() }
+        Self { body: None, left: None, go: None, exchange: Exchange::none() }
     }
 }
 
@@ -80,11 +68,6 @@ impl Body for Outgoing {
             return Poll::Ready(None);
         };
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-        if (frame.is_none() || body.is_end_stream())
-            && let Some(watch) = self.watch.take()
-        {
-            watch.end_body();
-        }
         if let Some(Err(error)) = &frame
             && !self.exchange.is_complete()
         {
@@ -130,14 +113,6 @@ impl Content {
     /// Nothing.
     pub(super) fn empty() -> Self {
         Self::Text(Full::default())
-    }
-
-    /// Whether its end can be told without closing the connection behind it.
-    pub(super) fn is_sized(&self) -> bool {
-        match self {
-            Self::Text(_) => true,
-            Self::Relayed(relay) => relay.body.size_hint().exact().is_some(),
-        }
     }
 }
 
@@ -219,44 +194,6 @@ impl Body for Metered {
             Some(Err(_)) => {}
         }
         Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.content.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.content.size_hint()
-    }
-}
-
-/// A response's body on its way to the jailed program. When it is gone, the next request's turn
-/// has come.
-pub(super) struct Answer {
-    content: Metered,
-    watch: Rc<Watch>,
-    interim: Rc<Interim>,
-}
-
-impl Answer {
-    pub(super) fn new(content: Metered, watch: &Rc<Watch>, interim: &Rc<Interim>) -> Self {
-        Self { content, watch: Rc::clone(watch), interim: Rc::clone(interim) }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.interim.end();
-        self.watch.resume();
-    }
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        Pin::new(&mut self.content).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -55,6 +55,7 @@ pub(super) async fn drain(worker: &Rc<Worker>, patience: Duration) {
     }
     let deadline = Instant::now() + patience;
     worker.closing.begin();
+    worker.patience.wake_all();
     // Each connection has a share in this.
     while Rc::strong_count(worker) > 1 && Instant::now() < deadline {
         sleep(LOOK).await;

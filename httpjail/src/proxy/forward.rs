@@ -1,8 +1,6 @@
 //! Carries out what the gate permitted: it takes nothing but a [`Permitted`] request, dials only
 //! the authority that was judged, and writes the request anew (P7).
 
-use std::rc::Rc;
-
 use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body::Body;
 
@@ -11,7 +9,6 @@ use super::{
     headers,
     hints::Hints,
     interim::Interim,
-    patience::Watch,
 };
 use crate::{
     policy::Permitted,
@@ -90,9 +87,8 @@ pub(super) fn prepare(
 
 /// Where a request has come from.
 pub(super) enum Hop<'a> {
-    /// A connection of HTTP/1: by what goes what precedes the answer, and what wants to be told when
-    /// the body was read.
-    Http1(&'a Interim, &'a Rc<Watch>),
+    /// A connection of HTTP/1, and by what goes what precedes the answer.
+    Http1(&'a Interim),
     /// A stream of HTTP/2, and where what precedes the answer is kept for it.
     Http2(&'a Hints),
 }
@@ -104,9 +100,9 @@ pub(super) async fn forward(
     hop: Hop<'_>,
     exchange: &Exchange,
 ) -> Result<Response<Content>, Failure> {
-    let (interim, watch) = match hop {
-        Hop::Http1(interim, watch) => (Some(interim), Some(watch)),
-        Hop::Http2(_) => (None, None),
+    let interim = match hop {
+        Hop::Http1(interim) => Some(interim),
+        Hop::Http2(_) => None,
     };
     let waits = interim.is_some_and(Interim::is_body_waiting);
     let Prepared { origin, speaks, request, left } = prepare(permitted, |headers| {
@@ -115,18 +111,17 @@ pub(super) async fn forward(
         }
     })?;
     let (told, go): (&dyn OnInterim, _) = match hop {
-        Hop::Http1(interim, _) => (interim, interim.listen()),
+        Hop::Http1(interim) => (interim, interim.listen()),
         Hop::Http2(hints) => (hints, None),
     };
     let (parts, body) = request.into_parts();
-    let body = Outgoing::new(body, left, watch, exchange);
+    let body = Outgoing::new(body, left, exchange);
     let request = Request::from_parts(parts, body.once(go));
     let dial = Dial::default();
-    let answer = client.send(origin, request, copy, speaks, (told, &dial));
-    let answered = match interim {
-        Some(interim) => interim.pass_on_until(answer).await,
-        None => answer.await,
-    };
+    let answered = client.send(origin, request, copy, speaks, (told, &dial)).await;
+    if let Some(interim) = interim {
+        interim.answered();
+    }
     exchange.connected(dial.took());
     let (response, lease) = answered?;
     exchange.first_byte();

@@ -9,6 +9,7 @@ use std::{
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub use super::http1::fuzz::request;
 use super::{
     frames::Scanner,
     hello::has_extension,

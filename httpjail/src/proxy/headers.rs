@@ -143,8 +143,7 @@ fn set_host(headers: &mut HeaderMap, scheme: Scheme, authority: &Authority) {
     headers.insert(header::HOST, host);
 }
 
-/// Says how the body is framed. Left to itself, hyper sends none with `GET` and its like unless
-/// the headers say that there is one.
+/// Says how the body is framed, whatever the method.
 fn set_framing(headers: &mut HeaderMap, length: Option<u64>) {
     match length {
         Some(0) => {}

@@ -286,8 +286,7 @@ impl Session {
         respond: &mut SendResponse<Bytes>,
         exchange: &Exchange,
     ) -> Option<(Response<Content>, Option<Turn>)> {
-        let (client, watch) = (&self.worker.client, &self.watch);
-        let opened = websocket::open(client, permitted, handshake, watch, exchange);
+        let opened = websocket::open(&self.worker.client, permitted, handshake, exchange);
         let mut opened = pin!(opened);
         let opened = tokio::select! {
             biased;

@@ -1,27 +1,20 @@
 //! Interim answers (1xx) on their way from an origin to the jailed program.
 //!
-//! hyper's server sends none but a `100 Continue` of its own, which it sends when a body is read.
-//! The others are put between its writes: as long as a request has no answer, hyper has nothing to
-//! write but that and the rest of the answer before, and when it flushes, all of it is written.
+//! `100 Continue` is said when the body is read; the others go out as they come, as long as their
+//! request has no answer.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    future::poll_fn,
-    io,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
-    time::timeout,
-};
+use tokio::{sync::Notify, time::timeout};
 
 use super::headers;
 use crate::upstream::OnInterim;
@@ -36,7 +29,6 @@ const CONTINUE_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Interim {
     line: Rc<Line>,
-    outbox: Outbox,
     body: Rc<Cell<Body>>,
     /// Whether the client knows what an interim answer is.
     is_client_deaf: Cell<bool>,
@@ -68,14 +60,6 @@ struct Waiting {
     waker: Option<Waker>,
     /// Whether the body needn't wait any longer, wanted or not.
     released: bool,
-}
-
-/// What goes out next to the client.
-#[derive(Default)]
-struct Outbox {
-    head: RefCell<Bytes>,
-    begun: Cell<bool>,
-    out: Notify,
 }
 
 /// Ends when a body need not wait any longer, and tells whether it may be sent.
@@ -116,38 +100,28 @@ impl Interim {
         }))
     }
 
-    /// Waits for `answer`, and passes on meanwhile what comes before it.
-    pub(super) async fn pass_on_until<F: Future>(&self, answer: F) -> F::Output {
-        let mut answer = pin!(answer);
-        let answer = loop {
-            let event = poll_fn(|cx| match answer.as_mut().poll(cx) {
-                Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                Poll::Pending => self.line.poll_heard(cx).map(|()| None),
-            });
-            match event.await {
-                Some(answer) => break answer,
-                None => self.pass_on().await,
-            }
-        };
-        self.pass_on().await;
+    /// The answer has come.
+    pub(super) fn answered(&self) {
         if self.is_body_waiting() {
             self.body.set(Body::Unwanted);
             self.line.hold();
         }
-        answer
+    }
+
+    /// The next one that waits to go out.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        self.line.poll_next(cx)
+    }
+
+    /// One that waits to go out.
+    pub(super) fn take(&self) -> Option<Bytes> {
+        self.line.take()
     }
 
     /// The answer has gone out, or has broken off: the body that waits for it is given up.
     pub(super) fn end(&self) {
         if self.is_body_waiting() {
             self.line.release();
-        }
-    }
-
-    async fn pass_on(&self) {
-        while let Some(head) = self.line.take() {
-            self.outbox.head.replace(head);
-            self.outbox.out.notified().await;
         }
     }
 }
@@ -170,7 +144,7 @@ impl Line {
     }
 
     fn hear(&self, status: StatusCode, headers: &HeaderMap) {
-        // A client that waits for it gets one from hyper; another hasn't asked.
+        // A client that waits for it gets one when the body is read; another hasn't asked.
         if status == StatusCode::CONTINUE {
             return self.release();
         }
@@ -186,10 +160,10 @@ impl Line {
     }
 
     /// Ready when something waits.
-    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Bytes> {
         let mut waiting = self.waiting.borrow_mut();
-        if !waiting.heads.is_empty() {
-            return Poll::Ready(());
+        if let Some(head) = waiting.heads.pop_front() {
+            return Poll::Ready(head);
         }
         if !waiting.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             waiting.waker = Some(cx.waker().clone());
@@ -232,101 +206,4 @@ fn write(status: StatusCode, mut headers: HeaderMap) -> Bytes {
     }
     head.extend_from_slice(b"\r\n");
     head.into()
-}
-
-impl Outbox {
-    /// Writes what is to go out.
-    fn poll<S>(&self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<()>>
-    where
-        S: AsyncWrite + Unpin,
-    {
-        let mut head = self.head.borrow_mut();
-        if head.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        while !head.is_empty() {
-            let written = ready!(Pin::new(&mut *stream).poll_write(cx, &head))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.begun.set(true);
-            head.advance(written);
-        }
-        *head = Bytes::new();
-        self.begun.set(false);
-        self.out.notify_one();
-        Poll::Ready(Ok(()))
-    }
-
-    /// Writes the rest of what was begun.
-    fn poll_rest<S>(&self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<()>>
-    where
-        S: AsyncWrite + Unpin,
-    {
-        if self.begun.get() { self.poll(cx, stream) } else { Poll::Ready(Ok(())) }
-    }
-}
-
-/// A client's connection, with interim answers put between what is written.
-pub(super) struct Interposed<S> {
-    stream: S,
-    interim: Rc<Interim>,
-}
-
-impl<S> Interposed<S> {
-    pub(super) fn new(stream: S, interim: Rc<Interim>) -> Self {
-        Self { stream, interim }
-    }
-
-    pub(super) fn into_inner(self) -> S {
-        self.stream
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Interposed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Interposed<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.interim.outbox.poll_rest(cx, &mut this.stream))?;
-        Pin::new(&mut this.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.interim.outbox.poll(cx, &mut this.stream))?;
-        Pin::new(&mut this.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.interim.outbox.poll_rest(cx, &mut this.stream))?;
-        Pin::new(&mut this.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.interim.outbox.poll_rest(cx, &mut this.stream))?;
-        Pin::new(&mut this.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }

@@ -19,6 +19,7 @@ mod headers;
 mod held;
 mod hello;
 mod hints;
+pub(crate) mod http1;
 mod http2;
 mod intercept;
 mod interim;

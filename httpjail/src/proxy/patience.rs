@@ -5,19 +5,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io,
-    pin::Pin,
+    future::poll_fn,
     rc::{Rc, Weak},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
-    task::spawn_local,
-    time::interval,
-};
+use tokio::{task::spawn_local, time::interval};
 
 use super::Timeouts;
 
@@ -35,23 +29,11 @@ pub(super) struct Patience {
 pub(super) struct Watch {
     patience: Rc<Patience>,
     waiting: Cell<Waiting>,
-    expired: Notify,
+    is_expired: Cell<bool>,
+    /// Of the connection's task.
+    waker: RefCell<Option<Waker>>,
     /// How many requests of HTTP/2 are under way.
     streams: Cell<usize>,
-    body: Cell<Body>,
-    /// The last bytes that came.
-    tail: Cell<[u8; 3]>,
-}
-
-/// The body of the last request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Body {
-    /// There was none.
-    None,
-    /// Not all of it was read.
-    Unread,
-    /// All of it was read.
-    Read,
 }
 
 #[derive(Clone, Copy)]
@@ -85,13 +67,17 @@ impl Patience {
         let watch = Rc::new(Watch {
             patience: Rc::clone(self),
             waiting,
-            expired: Notify::new(),
+            is_expired: Cell::default(),
+            waker: RefCell::default(),
             streams: Cell::new(0),
-            body: Cell::new(Body::None),
-            tail: Cell::default(),
         });
         self.watches.borrow_mut().push(Rc::downgrade(&watch));
         watch
+    }
+
+    /// Wakes all connections, for something else than time has changed.
+    pub(super) fn wake_all(&self) {
+        self.watches.borrow().iter().filter_map(Weak::upgrade).for_each(|watch| watch.wake());
     }
 
     async fn keep_watching(self: Rc<Self>, tick: Duration) {
@@ -111,15 +97,6 @@ impl Patience {
 }
 
 impl Watch {
-    /// The client has sent something, or ended.
-    fn heard(&self, bytes: &[u8]) {
-        for byte in bytes.iter().skip(bytes.len().saturating_sub(3)) {
-            let [_, first, second] = self.tail.get();
-            self.tail.set([first, second, *byte]);
-        }
-        self.begin_head();
-    }
-
     /// Some of a request's head has come.
     pub(super) fn begin_head(&self) {
         if let Waiting::Idle(_) = self.waiting.get() {
@@ -143,34 +120,37 @@ impl Watch {
     /// A whole request head has come: what follows takes its time.
     pub(super) fn suspend(&self) {
         self.waiting.set(Waiting::Nothing);
-        self.body.set(Body::None);
+        self.is_expired.set(false);
     }
 
-    /// Behind the head a body comes.
-    pub(super) fn expect_body(&self) {
-        self.body.set(Body::Unread);
-    }
-
-    /// The body's end was read.
-    pub(super) fn end_body(&self) {
-        self.body.set(Body::Read);
-    }
-
-    /// Whether what comes may belong to the last request's body.
-    pub(super) fn is_amid_body(&self) -> bool {
-        self.body.get() == Body::Unread
-    }
-
-    /// The answer is out: the next request may come, or has come in part.
-    pub(super) fn resume(&self) {
-        let now = self.patience.now.get();
-        let begun = self.body.get() == Body::None && !ends_a_head(self.tail.get());
-        self.waiting.set(if begun { Waiting::Head(now) } else { Waiting::Idle(now) });
+    /// Some of a body has come. Where the answer is out already, the wait for the rest begins anew.
+    pub(super) fn go_on(&self) {
+        if let Waiting::Idle(_) = self.waiting.get() {
+            self.await_request();
+        }
     }
 
     /// Ends when patience is exhausted.
     pub(super) async fn expired(&self) {
-        self.expired.notified().await;
+        poll_fn(|cx| self.poll_expired(cx)).await;
+    }
+
+    /// Ready when patience is exhausted, once. Also wakes the task when the worker comes to its end.
+    pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_expired.replace(false) {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     fn check(&self, now: Instant) {
@@ -180,7 +160,8 @@ impl Watch {
             Waiting::Nothing => false,
         };
         if expired {
-            self.expired.notify_one();
+            self.is_expired.set(true);
+            self.wake();
         }
     }
 }
@@ -195,72 +176,5 @@ impl Drop for Busy {
         if left == 0 {
             self.0.await_request();
         }
-    }
-}
-
-/// Whether these last bytes end a request head (RFC 9112, 2.1 and 2.2). Where a request has no body,
-/// others are the beginning of the next head, which the parser has read with it and keeps to itself.
-fn ends_a_head(tail: [u8; 3]) -> bool {
-    matches!(tail, [b'\n', b'\r', b'\n'] | [_, b'\n', b'\n'])
-}
-
-/// A connection that tells its [`Watch`] when the client sends something.
-pub(super) struct Watched<S> {
-    stream: S,
-    watch: Rc<Watch>,
-}
-
-impl<S> Watched<S> {
-    pub(super) fn new(stream: S, watch: Rc<Watch>) -> Self {
-        Self { stream, watch }
-    }
-
-    pub(super) fn into_inner(self) -> S {
-        self.stream
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if polled.is_ready() {
-            self.watch.heard(buf.filled().get(before..).unwrap_or_default());
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

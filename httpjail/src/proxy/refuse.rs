@@ -5,7 +5,10 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::{body::Content, coherence::Incoherent, forward::Failure, headers::HTTPJAIL};
-use crate::{policy::Denial, upstream::UpstreamError};
+use crate::{
+    policy::Denial,
+    upstream::{ExchangeError, UpstreamError},
+};
 
 /// The gate said no.
 pub(super) fn denied(denial: Denial) -> Response<Content> {
@@ -36,6 +39,10 @@ pub(super) fn failed(failure: &Failure) -> Response<Content> {
             let text = format!("httpjail failed to {}\n", error.in_one_line());
             let status = match error {
                 UpstreamError::Loop(_) => StatusCode::LOOP_DETECTED,
+                // Its own body did.
+                UpstreamError::Http { source: ExchangeError::Request(_), .. } => {
+                    StatusCode::BAD_REQUEST
+                }
                 _ => StatusCode::BAD_GATEWAY,
             };
             response(status, text)

@@ -2,31 +2,31 @@
 
 use std::{
     cell::{Cell, RefCell},
-    convert::Infallible,
+    future::poll_fn,
     pin::pin,
     rc::Rc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
 
 use super::{
-    body::{Answer, Content, Metered},
+    body::{Content, Metered},
     coherence::{self, Incoherent},
     connect,
     connection::Destination,
     ech,
     forward::{Failure, Hop, forward},
     headers,
-    interim::{Interim, Interposed},
-    patience::{Watch, Watched},
+    http1::{self, Asked, Broken, Head, Wire},
+    interim::Interim,
+    patience::Watch,
     refuse,
     stream::Stream,
     turn::Turn,
@@ -37,11 +37,12 @@ use super::{
 use crate::{
     policy::{Authority, Judging, Permitted},
     record::Exchange,
-    streams::{Arriving, Prefixed},
+    streams::{
+        Arriving, Prefixed,
+        http1::{Length, Unsent, Writing},
+    },
 };
 
-const MAX_HEADERS: usize = 512;
-const MAX_BUFFER: usize = 512 * 1024;
 /// How long and how much a client may still send after the last answer. Closed at once, the
 /// connection would be reset, and the client might lose the answer that it hasn't read yet.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
@@ -52,9 +53,7 @@ struct Session {
     worker: Rc<Worker>,
     destination: Destination,
     watch: Rc<Watch>,
-    interim: Rc<Interim>,
-    /// The version of the last request.
-    version: Cell<Version>,
+    interim: Interim,
     /// What the last answer has agreed to.
     turn: RefCell<Option<Turn>>,
     /// Whether anything was asked for.
@@ -69,12 +68,18 @@ enum Next {
     Tunnel,
 }
 
-/// The settings for all connections of a worker.
-pub(super) fn http() -> http1::Builder {
-    let mut http = http1::Builder::new();
-    // `Patience` keeps the time.
-    http.header_read_timeout(None).max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
-    http
+/// Why no further request is served on a connection.
+enum End {
+    /// It has come to its end in order.
+    Closed,
+    /// What follows is no HTTP.
+    Turned,
+    /// No request came in time.
+    OutOfPatience,
+    /// No request can be read.
+    Broken(Broken),
+    /// An answer got stuck.
+    Unsent(Unsent),
 }
 
 /// Serves requests on `stream` until it ends.
@@ -82,69 +87,174 @@ pub(super) async fn serve<S>(worker: Rc<Worker>, destination: Destination, strea
 where
     S: Stream + 'static,
 {
-    let session = Rc::new(Session {
+    let session = Session {
         watch: worker.patience.watch(),
-        interim: Rc::default(),
+        interim: Interim::default(),
         worker,
         destination,
-        version: Cell::default(),
         turn: RefCell::default(),
         is_asked: Cell::default(),
-    });
-    let stream = Watched::new(stream, Rc::clone(&session.watch));
-    let mut stream = Interposed::new(stream, Rc::clone(&session.interim));
-    let service = service_fn(|request| {
-        let session = Rc::clone(&session);
-        session.watch.suspend();
-        // Here and not in the future, which hyper drops unpolled when the client is gone: whoever
-        // sends a request and closes at once has its record, too.
-        let judged = session.judge(request.map(Arriving::Http1));
-        async move { Ok::<_, Infallible>(session.answer(judged).await) }
-    });
-    let mut connection = session.worker.http.serve_connection(TokioIo::new(&mut stream), service);
-    let closing = Rc::clone(&session.worker.closing);
-    let mut closing = pin!(closing.begun());
-    let mut closes = false;
-    let outcome = loop {
-        tokio::select! {
-            biased;
-            outcome = &mut connection => break Some(outcome),
-            () = session.watch.expired() => break None,
-            () = &mut closing, if !closes => {
-                closes = true;
-                // Before its first request hyper would close it unread, but something has come.
-                if session.is_asked.get() {
-                    Pin::new(&mut connection).graceful_shutdown();
-                }
-            }
-        }
     };
-    let unread = connection.into_parts().read_buf;
-    let mut stream = stream.into_inner().into_inner();
-    match (outcome, session.turn.take()) {
-        (Some(Ok(())), None) => {
-            session.ended();
-            linger(&mut stream).await;
-        }
-        (Some(Ok(())), Some(turn)) => {
+    let wire = Wire::new(stream, Rc::clone(&session.watch));
+    let end = session.converse(&wire).await;
+    let is_between_requests = wire.is_between_requests();
+    let Some((mut stream, unread)) = wire.take() else { return };
+    drop(wire);
+    let turn = session.turn.take();
+    match (end, turn) {
+        (End::Turned, Some(turn)) => {
             let stream = Prefixed::new(unread, stream);
             let turned = turn.carry_out(&session.worker, &session.destination, stream);
             drop(session);
-            turned.await;
+            return turned.await;
         }
-        (_, Some(turn)) => turn.fall_through(&session.worker, &session.destination),
-        (Some(Err(error)), None) => {
-            session.broken(&error, &unread);
-            linger(&mut stream).await;
+        (_, Some(turn)) => return turn.fall_through(&session.worker, &session.destination),
+        (End::OutOfPatience, None) => {
+            return session.out_of_patience(is_between_requests && begins_a_request(&unread));
         }
-        (None, None) => session.out_of_patience(&unread),
+        (End::Closed | End::Turned, None) => session.ended(),
+        (End::Unsent(unsent), None) => {
+            if let Unsent::Body(error) = unsent {
+                tracing::debug!(%error, "an answer to the jail broke off");
+            }
+        }
+        (End::Broken(broken), None) => {
+            let has_begun = is_between_requests && begins_a_request(&unread);
+            if let Some(answer) = session.broken(&broken, has_begun) {
+                // Whether the client hears it makes no difference any more.
+                let _ = stream.write_all(&answer).await;
+            }
+        }
     }
+    linger(&mut stream).await;
 }
 
 impl Session {
+    /// Serves one request after the other.
+    async fn converse<S: Stream + 'static>(&self, wire: &Rc<Wire<S>>) -> End {
+        loop {
+            let head = match poll_fn(|cx| self.poll_request(cx, wire)).await {
+                Ok(head) => head,
+                Err(end) => return end,
+            };
+            self.watch.suspend();
+            let is_last = match self.exchange(wire, head).await {
+                Ok(keeps) => !keeps,
+                Err(end) => return end,
+            };
+            if self.turn.borrow().is_some() {
+                return End::Turned;
+            }
+            self.watch.await_request();
+            if let Err(end) = poll_fn(|cx| self.poll_body_end(cx, wire)).await {
+                return end;
+            }
+            if is_last {
+                return End::Closed;
+            }
+            if wire.has_unread() {
+                self.watch.begin_head();
+            }
+        }
+    }
+
+    /// The next request's head.
+    fn poll_request<S: Stream + 'static>(
+        &self,
+        cx: &mut Context<'_>,
+        wire: &Wire<S>,
+    ) -> Poll<Result<Head, End>> {
+        if let Poll::Ready(head) = wire.poll_head(cx) {
+            return Poll::Ready(match head {
+                Ok(Some(head)) => Ok(head),
+                Ok(None) => Err(End::Closed),
+                Err(broken) => Err(End::Broken(broken)),
+            });
+        }
+        if self.watch.poll_expired(cx).is_ready() {
+            return Poll::Ready(Err(End::OutOfPatience));
+        }
+        // Before the first request something has come already.
+        let is_idle = self.is_asked.get() && !wire.has_unread();
+        match is_idle && self.worker.closing.has_begun() {
+            true => Poll::Ready(Err(End::Closed)),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Waits for the end of a request's body, which the origin may take behind its answer.
+    fn poll_body_end<S: Stream + 'static>(
+        &self,
+        cx: &mut Context<'_>,
+        wire: &Wire<S>,
+    ) -> Poll<Result<(), End>> {
+        if wire.poll_body_end(cx).is_ready() {
+            return Poll::Ready(match wire.skip_given_up(cx) {
+                true => Ok(()),
+                false => Err(End::Closed),
+            });
+        }
+        self.watch.poll_expired(cx).map(|()| Err(End::OutOfPatience))
+    }
+
+    /// Judges a request and answers it; tells whether the client may ask for more.
+    async fn exchange<S: Stream + 'static>(
+        &self,
+        wire: &Rc<Wire<S>>,
+        head: Head,
+    ) -> Result<bool, End> {
+        let Head { request, framing, keeps, expects, upgrades } = head;
+        let asked = Asked::by(&request);
+        let body = wire.begin_body(framing, expects);
+        // Before anything is waited for: whoever sends a request and closes at once has its record.
+        let judged = self.judge(request.map(|()| body), upgrades);
+        let mut answering = pin!(async {
+            let response = self.answer(judged).await;
+            self.send(wire, response, &asked, keeps).await
+        });
+        let _over = Over(&self.interim);
+        poll_fn(|cx| {
+            if let Poll::Ready(sent) = answering.as_mut().poll(cx) {
+                return Poll::Ready(sent.map_err(End::Unsent));
+            }
+            wire.poll_aside(cx, &self.interim).map(|broken| Err(End::Broken(broken)))
+        })
+        .await
+    }
+
+    /// Sends an answer to its end; tells whether the client may ask for more.
+    async fn send<S: Stream + 'static>(
+        &self,
+        wire: &Rc<Wire<S>>,
+        response: Response<Metered>,
+        asked: &Asked,
+        keeps: bool,
+    ) -> Result<bool, Unsent> {
+        let (answer, body) = response.into_parts();
+        let mut head = self.worker.scratch.take();
+        wire.begin_answer(&mut head, &self.interim);
+        let keeps = keeps && poll_fn(|cx| Poll::Ready(wire.skip_given_up(cx))).await;
+        let written = http1::write(&mut head, &answer, &body, asked, keeps);
+        let length = written.length.unwrap_or(Length::Known(0));
+        let mut writing = Writing::new(wire.writer(), head, length).with_trailers(written.trailers);
+        match written.length {
+            Some(_) => writing.send(body).await?,
+            None => {
+                drop(body);
+                writing.send_head().await?;
+            }
+        }
+        self.worker.scratch.give(writing.into_buffer());
+        Ok(written.keeps)
+    }
+
     /// What becomes of the request, or why it can't be judged; it has its record either way, but for
     /// a CONNECT, whose inside is to come.
-    fn judge(&self, request: Request<Arriving>) -> (Exchange, Result<Next, Incoherent>) {
+    fn judge(
+        &self,
+        request: Request<Arriving>,
+        upgrades: bool,
+    ) -> (Exchange, Result<Next, Incoherent>) {
         self.is_asked.set(true);
         let exchange = self.worker.recorder.begin(&self.destination.client);
         exchange.speaks(if request.version() == Version::HTTP_10 {
@@ -152,7 +262,7 @@ impl Session {
         } else {
             "http/1.1"
         });
-        let next = self.judge_for(&exchange, request);
+        let next = self.judge_for(&exchange, request, upgrades);
         (exchange, next)
     }
 
@@ -160,13 +270,10 @@ impl Session {
         &self,
         exchange: &Exchange,
         request: Request<Arriving>,
+        upgrades: bool,
     ) -> Result<Next, Incoherent> {
         let (parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
-        if has_body {
-            self.watch.expect_body();
-        }
-        self.version.set(parts.version);
         let expects = has_body && headers::expects_continue(&parts.headers);
         self.interim.begin(parts.version, expects);
         if parts.method == Method::CONNECT {
@@ -177,8 +284,7 @@ impl Session {
         }
         let facts = coherence::facts(&self.destination, &parts);
         let facts = facts.map_err(|cause| self.refused(exchange, &parts, cause))?;
-        // hyper leaves a note with the requests that want to change the protocol.
-        let may_turn = !parts.extensions.is_empty() && body.is_end_stream();
+        let may_turn = upgrades && !has_body;
         let handshake = may_turn.then(|| Handshake::of(&parts)).flatten();
         let request = Request::from_parts(parts, body);
         let judging = self.worker.gate.judge_request(facts, request, exchange);
@@ -198,7 +304,7 @@ impl Session {
     async fn answer(
         &self,
         (exchange, judged): (Exchange, Result<Next, Incoherent>),
-    ) -> Response<Answer> {
+    ) -> Response<Metered> {
         let answered = match judged {
             Ok(Next::Forward(judging)) => match judging.settle().await {
                 Ok(permitted) => self.forward(permitted, &exchange).await,
@@ -216,10 +322,6 @@ impl Session {
             failure.tell(&exchange);
             refuse::failed(&failure)
         });
-        if self.version.get() == Version::HTTP_10 && !response.body().is_sized() {
-            // Keeps hyper from telling that the connection stays: its end is that of the body.
-            *response.version_mut() = Version::HTTP_10;
-        }
         let ends = self.worker.closing.has_begun() && self.turn.borrow().is_none();
         if ends || self.interim.is_body_waiting() {
             // Nobody has asked for the body, so whatever comes behind this answer is not read; or the
@@ -230,8 +332,7 @@ impl Session {
         // A WebSocket's goes on behind its answer.
         let is_whole = response.status() != StatusCode::SWITCHING_PROTOCOLS;
         let exchange = if is_whole { exchange } else { Exchange::none() };
-        response
-            .map(|content| Answer::new(Metered::new(content, exchange), &self.watch, &self.interim))
+        response.map(|content| Metered::new(content, exchange))
     }
 
     async fn forward(
@@ -239,7 +340,7 @@ impl Session {
         permitted: Permitted<Request<Arriving>>,
         exchange: &Exchange,
     ) -> Result<Response<Content>, Failure> {
-        let hop = Hop::Http1(&self.interim, &self.watch);
+        let hop = Hop::Http1(&self.interim);
         forward(&self.worker.client, permitted, hop, exchange).await
     }
 
@@ -249,30 +350,32 @@ impl Session {
         handshake: &Handshake,
         exchange: &Exchange,
     ) -> Result<Response<Content>, Failure> {
-        let (client, watch) = (&self.worker.client, &self.watch);
-        let opened = websocket::open(client, permitted, handshake, watch, exchange);
+        let opened = websocket::open(&self.worker.client, permitted, handshake, exchange);
         let (response, agreed) = opened.await?;
         self.turn.replace(agreed.map(Turn::WebSocket));
         Ok(response)
     }
 
-    /// The connection ended in an error. Bytes that are no request are a refusal, and so is a head
-    /// that broke off.
-    ///
-    /// It ends in order with an incomplete message; where it was reset, what is unread may belong
-    /// to the body of a request that has its record.
-    fn broken(&self, error: &hyper::Error, unread: &[u8]) {
-        tracing::debug!(%error, "a connection of the jail ended");
-        if ech::is_insisted_on(error) {
-            return unjudged::hidden(&self.worker, &self.destination);
+    /// The connection broke. Bytes that are no request are a refusal, and so is a head that broke off,
+    /// if one `has_begun`; gives what the client is answered.
+    fn broken(&self, broken: &Broken, has_begun: bool) -> Option<Vec<u8>> {
+        tracing::debug!(error = %broken, "a connection of the jail ended");
+        let (worker, destination) = (&self.worker, &self.destination);
+        match broken {
+            Broken::Head(error) => {
+                unjudged::unreadable(worker, destination, error);
+                return Some(http1::refusal(error));
+            }
+            Broken::Io(error) if ech::is_insisted_on(error) => {
+                unjudged::hidden(worker, destination);
+            }
+            broken if has_begun => unjudged::unreadable(worker, destination, broken),
+            Broken::Io(error) if !self.is_asked.get() => {
+                unjudged::broken_off(worker, destination, error);
+            }
+            Broken::Incomplete | Broken::Io(_) => {}
         }
-        let is_head = error.is_incomplete_message() || !self.watch.is_amid_body();
-        if error.is_parse() || (is_head && begins_a_request(unread)) {
-            return unjudged::unreadable(&self.worker, &self.destination, error);
-        }
-        if !self.is_asked.get() {
-            unjudged::broken_off(&self.worker, &self.destination, error);
-        }
+        None
     }
 
     /// The connection ended in order.
@@ -283,9 +386,9 @@ impl Session {
     }
 
     /// No request came in time: refused, if one had begun.
-    fn out_of_patience(&self, unread: &[u8]) {
+    fn out_of_patience(&self, has_begun: bool) {
         tracing::debug!("a connection was closed: no request came in time");
-        if begins_a_request(unread) {
+        if has_begun {
             return unjudged::unreadable(&self.worker, &self.destination, &unjudged::TOO_SLOW);
         }
         self.ended();
@@ -294,6 +397,15 @@ impl Session {
     fn refused(&self, exchange: &Exchange, parts: &Parts, cause: Incoherent) -> Incoherent {
         unjudged::incoherent(&self.worker, &self.destination, exchange, &parts.method, &cause);
         cause
+    }
+}
+
+/// Tells when it is dropped that a request has had its answer, or gets none.
+struct Over<'a>(&'a Interim);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

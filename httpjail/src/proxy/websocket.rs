@@ -4,8 +4,6 @@
 //! It is the only protocol that a connection, or a stream, may turn into. Any other that a client offers is left
 //! out of the request, and the request is an ordinary one (RFC 9110, 7.8).
 
-use std::rc::Rc;
-
 use aws_lc_rs::{
     digest::{SHA1_FOR_LEGACY_USE_ONLY, digest},
     rand::fill,
@@ -22,7 +20,6 @@ use super::{
     coherence::Incoherent,
     forward::{Failure, Prepared, prepare},
     headers,
-    patience::Watch,
     stream::Boxed,
 };
 use crate::{
@@ -130,14 +127,13 @@ pub(super) async fn open(
     client: &Client,
     permitted: Permitted<Request<Arriving>>,
     handshake: &Handshake,
-    watch: &Rc<Watch>,
     exchange: &Exchange,
 ) -> Result<(Response<Content>, Option<Agreed>), Failure> {
     let Prepared { origin, speaks, request, left } =
         prepare(permitted, |headers| handshake.ask(headers))?;
     let host = origin.authority.host().clone();
     let (parts, body) = request.into_parts();
-    let body = Outgoing::new(body, left, Some(watch), exchange);
+    let body = Outgoing::new(body, left, exchange);
     let dial = Dial::default();
     let request = Request::from_parts(parts, body);
     let answer = client.switch(origin, request, speaks, (&(), &dial)).await;

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use hyper::server::conn::http1;
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
     sync::mpsc::UnboundedReceiver,
@@ -21,10 +20,10 @@ use super::{
     buffers::Buffers,
     closing::{self, Closing},
     connection, ech,
+    http1::Scratch,
     listener::Downstream,
     patience::Patience,
     programs::Programs,
-    serve,
 };
 use crate::{
     policy::{Engines, Gate, Openings, ProcessInspector, Pulse},
@@ -52,7 +51,7 @@ pub(super) struct Worker {
     pub(super) dns_tcp: Arc<dyn TcpDns>,
     pub(super) timeouts: Timeouts,
     pub(super) patience: Rc<Patience>,
-    pub(super) http: http1::Builder,
+    pub(super) scratch: Scratch,
     pub(super) closing: Rc<Closing>,
 }
 
@@ -105,7 +104,7 @@ impl Seed {
             dns_tcp: self.dns_tcp,
             timeouts: self.timeouts,
             patience: Patience::start(&self.timeouts),
-            http: serve::http(),
+            scratch: Scratch::default(),
             closing: Rc::default(),
         }
     }

@@ -8,11 +8,10 @@ use std::{
 use bytes::Bytes;
 use h2::Reason;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::{
     Received,
-    http1::{AnswerBody, AnswerError},
+    http1::{AnswerBody, MessageError, RequestBody},
 };
 
 /// What polling a body gives.
@@ -22,7 +21,7 @@ pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 #[derive(Debug)]
 pub(crate) enum Arriving {
     /// A request's, over HTTP/1.
-    Http1(Incoming),
+    Http1(RequestBody),
     /// An answer's, over HTTP/1.
     Answer(AnswerBody),
     /// Over a stream of HTTP/2.
@@ -32,12 +31,9 @@ pub(crate) enum Arriving {
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// Its HTTP/1 connection did.
+    /// It did over HTTP/1.
     #[error(transparent)]
-    Http1(#[from] hyper::Error),
-    /// It did as an answer.
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
+    Http1(#[from] MessageError),
     /// It isn't as long as its head says.
     #[error("it has another length than was announced")]
     Length,
@@ -54,7 +50,7 @@ impl BodyError {
     /// reset with itself, if that doesn't look like a good end, or else `otherwise`.
     pub(crate) fn reason(&self, otherwise: Reason) -> Reason {
         match self {
-            Self::Http1(_) | Self::Answer(_) | Self::Length | Self::Unwanted => otherwise,
+            Self::Http1(_) | Self::Length | Self::Unwanted => otherwise,
             Self::Http2(error) => {
                 let told = error.reason().filter(|reason| *reason != Reason::NO_ERROR);
                 told.filter(|_| error.is_reset()).unwrap_or(otherwise)
@@ -76,7 +72,7 @@ impl Body for Arriving {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         match &mut *self {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http1),
+            Self::Http1(body) => body.poll_frame(cx),
             Self::Answer(body) => body.poll_frame(cx),
             Self::Http2(body) => body.poll_frame(cx),
         }

@@ -9,7 +9,7 @@ use std::{
 use rustls::AlertDescription;
 
 use super::{ExchangeError, TrustError, ViaError, ranges::Special};
-use crate::{policy::Host, streams::http1::AnswerError};
+use crate::{policy::Host, streams::http1::MessageError};
 
 /// A failure to get an answer from an origin. Each fits in one line together with its sources.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +129,7 @@ impl UpstreamError {
         let (host, cause) = match &self {
             Self::Tls { host, source } => (host, Some(source)),
             Self::Http2 { host, source } => (host, source.get_io()),
-            Self::Http { host, source: ExchangeError::Connection(AnswerError::Read(cause)) } => {
+            Self::Http { host, source: ExchangeError::Connection(MessageError::Read(cause)) } => {
                 (host, Some(cause))
             }
             _ => return self,

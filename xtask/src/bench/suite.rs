@@ -296,18 +296,6 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// What programs that decide, and records, cost.
-    fn deciding(&mut self) -> Result<()> {
-        if self.args.has(Contestant::Httpjail)
-            && deciding::NAMES.iter().any(|name| self.is_wanted(name))
-        {
-            for row in deciding::rows(&self.field, self.args.rounds, self.args.seconds)? {
-                self.finish(row);
-            }
-        }
-        Ok(())
-    }
-
     /// Samples from now on, if that was asked for.
     fn record(&self) -> Result<Option<Recording>> {
         self.args.profile.then(|| Recording::start(self.field.folder())).transpose()

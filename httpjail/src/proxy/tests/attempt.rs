@@ -52,15 +52,16 @@ pub(super) fn attempt_with(setup: Setup, bytes: &[u8], answers: usize) -> Outcom
     Outcome { answers, records, seen }
 }
 
-/// Holds if the proxy gave `bytes` no answer that an origin made, ended the connection by itself,
-/// and recorded one request for `/first`, of which nothing whole has reached the origin.
+/// Holds if the proxy refused `bytes` in an answer of its own, ended the connection by itself, and
+/// recorded one request for `/first`, of which nothing whole has reached the origin.
 pub(super) fn breaks_off(bytes: &[u8]) {
     let lab = Lab::start(Setup { rule, ..Setup::default() });
     let origin = Origin::plain(echo);
     let mut client = lab.connect((A_TEST, origin.port()));
     let answers = client.send(bytes).rest().unwrap_or_default();
-    assert!(!answers.starts_with("HTTP/1.1 200"), "{answers}");
-    assert!(answers.matches("\r\n\r\n").count() <= 1, "{answers}");
+    assert!(answers.starts_with("HTTP/1.1 400 "), "{answers}");
+    assert!(answers.contains("\r\nconnection: close\r\n"), "{answers}");
+    assert_eq!(answers.matches("\r\n\r\n").count(), 1, "{answers}");
     drop(client);
     let url = format!("http://a.test:{}/first", origin.port());
     assert_eq!(lab.records(), [format!("+ POST {url}")]);

@@ -92,7 +92,7 @@ fn expectations_of_other_kinds_are_left_out() {
         let mut client = lab.connect((A_TEST, origin.port()));
         client.send(request);
         let mut reply = client.reply(false);
-        // hyper answers the second of two, which is the same.
+        // Of two, which are no expectation that is passed on, the second is answered.
         if reply.status == 100 {
             reply = client.reply(false);
         }

@@ -1,48 +1,15 @@
 //! The body of an answer.
 
 use std::{
-    fmt, io,
+    fmt,
     task::{Context, Poll, ready},
 };
 
 use bytes::BytesMut;
 use http_body::{Frame, SizeHint};
 
-use super::{
-    Http1Connection, Transport,
-    chunked::{Chunked, Decoded},
-};
+use super::{Framing, Http1Connection, MessageError, Transport, chunked::Decoded};
 use crate::streams::Polled;
-
-/// Why an answer broke off.
-#[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
-    /// The connection broke.
-    #[error("read from the connection")]
-    Read(#[source] io::Error),
-    /// The connection ended before the answer did.
-    #[error("the connection ended in the middle of it")]
-    Incomplete,
-    /// A chunk's size or end isn't as RFC 9112, 7.1, has it.
-    #[error("a chunk is malformed")]
-    Chunk,
-    /// What follows the last chunk isn't.
-    #[error("its trailers are malformed")]
-    Trailers,
-}
-
-/// How the end of a body is known (RFC 9112, 6.3).
-#[derive(Debug)]
-pub(crate) enum Framing {
-    /// So many bytes are still to come.
-    Length(u64),
-    /// It comes in chunks.
-    Chunked(Chunked),
-    /// It goes on until the origin closes the connection.
-    UntilClose,
-    /// It has come to its end.
-    Over,
-}
 
 /// A body on its way in, and the connection that it comes over.
 pub(crate) struct AnswerBody {
@@ -55,7 +22,6 @@ pub(crate) struct AnswerBody {
 impl AnswerBody {
     /// What comes over `connection` behind the answer's head.
     pub(crate) fn new(connection: Http1Connection, framing: Framing, keeps: bool) -> Self {
-        let framing = if let Framing::Length(0) = framing { Framing::Over } else { framing };
         Self { connection, framing, keeps }
     }
 
@@ -72,20 +38,16 @@ impl AnswerBody {
     }
 
     pub(in crate::streams) fn is_end_stream(&self) -> bool {
-        matches!(self.framing, Framing::Over)
+        self.framing.is_over()
     }
 
     pub(in crate::streams) fn size_hint(&self) -> SizeHint {
-        match self.framing {
-            Framing::Length(left) => SizeHint::with_exact(left),
-            Framing::Over => SizeHint::with_exact(0),
-            Framing::Chunked(_) | Framing::UntilClose => SizeHint::new(),
-        }
+        self.framing.size_hint()
     }
 
     pub(in crate::streams) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
         loop {
-            match self.take() {
+            match self.framing.take(self.connection.unread()) {
                 Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Decoded::Trailers(trailers)) => {
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
@@ -97,42 +59,15 @@ impl AnswerBody {
             match ready!(self.connection.poll_fill(cx)) {
                 Ok(0) => match self.framing {
                     Framing::UntilClose => self.framing = Framing::Over,
-                    _ => return self.broken(AnswerError::Incomplete),
+                    _ => return self.broken(MessageError::Incomplete),
                 },
                 Ok(_) => {}
-                Err(error) => return self.broken(AnswerError::Read(error)),
+                Err(error) => return self.broken(MessageError::Read(error)),
             }
         }
     }
 
-    /// Takes what was read.
-    fn take(&mut self) -> Result<Decoded, AnswerError> {
-        let unread = self.connection.unread();
-        match &mut self.framing {
-            Framing::Over => Ok(Decoded::Over),
-            Framing::Chunked(chunks) => {
-                let decoded = chunks.decode(unread)?;
-                if chunks.is_over() {
-                    self.framing = Framing::Over;
-                }
-                Ok(decoded)
-            }
-            Framing::Length(_) | Framing::UntilClose if unread.is_empty() => Ok(Decoded::Nothing),
-            Framing::Length(left) => {
-                let length =
-                    usize::try_from(*left).map_or(unread.len(), |left| unread.len().min(left));
-                let data = unread.split_to(length).freeze();
-                *left -= length as u64;
-                if *left == 0 {
-                    self.framing = Framing::Over;
-                }
-                Ok(Decoded::Data(data))
-            }
-            Framing::UntilClose => Ok(Decoded::Data(unread.split().freeze())),
-        }
-    }
-
-    fn broken(&mut self, error: AnswerError) -> Polled {
+    fn broken(&mut self, error: MessageError) -> Polled {
         self.framing = Framing::Over;
         self.keeps = false;
         Poll::Ready(Some(Err(error.into())))

@@ -1,10 +1,10 @@
 //! Takes a chunked body apart (RFC 9112, 7.1). What isn't to the letter is refused: a server and a
-//! proxy that read the same bytes differently are how answers are smuggled.
+//! proxy that read the same bytes differently are how messages are smuggled.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::AnswerError;
+use super::MessageError;
 
 /// How long a chunk's line may be with its extensions, which nobody reads.
 const LONGEST_LINE: usize = 4 * 1024;
@@ -33,7 +33,7 @@ pub(crate) enum Chunked {
 
 /// What was found in the bytes at hand.
 #[derive(Debug, PartialEq)]
-pub(super) enum Decoded {
+pub(crate) enum Decoded {
     /// A piece of the body.
     Data(Bytes),
     /// What follows it, and its end.
@@ -55,12 +55,12 @@ impl Chunked {
     /// # Errors
     ///
     /// When it is malformed, or longer than anybody needs.
-    pub(super) fn decode(&mut self, unread: &mut BytesMut) -> Result<Decoded, AnswerError> {
+    pub(super) fn decode(&mut self, unread: &mut BytesMut) -> Result<Decoded, MessageError> {
         loop {
             match self {
                 Self::Size => {
                     let Some(line) = take_line(unread)? else { return Ok(Decoded::Nothing) };
-                    *self = match size(&line).ok_or(AnswerError::Chunk)? {
+                    *self = match size(&line).ok_or(MessageError::Chunk)? {
                         0 => Self::Trailers,
                         size => Self::Data(size),
                     };
@@ -82,7 +82,7 @@ impl Chunked {
                         return Ok(Decoded::Nothing);
                     }
                     if !unread.starts_with(CRLF) {
-                        return Err(AnswerError::Chunk);
+                        return Err(MessageError::Chunk);
                     }
                     unread.advance(CRLF.len());
                     *self = Self::Size;
@@ -98,7 +98,7 @@ impl Chunked {
     pub(crate) fn read_all(
         &mut self,
         unread: &mut BytesMut,
-    ) -> Result<Option<HeaderMap>, AnswerError> {
+    ) -> Result<Option<HeaderMap>, MessageError> {
         loop {
             match self.decode(unread)? {
                 Decoded::Data(_) => {}
@@ -109,7 +109,7 @@ impl Chunked {
         }
     }
 
-    fn end(&mut self, unread: &mut BytesMut) -> Result<Decoded, AnswerError> {
+    fn end(&mut self, unread: &mut BytesMut) -> Result<Decoded, MessageError> {
         if unread.starts_with(CRLF) {
             unread.advance(CRLF.len());
             *self = Self::Over;
@@ -118,24 +118,24 @@ impl Chunked {
         let end = unread.windows(EMPTY_LINE.len()).position(|window| window == EMPTY_LINE);
         let Some(end) = end else {
             let is_too_long = unread.len() > LONGEST_TRAILERS;
-            return if is_too_long { Err(AnswerError::Trailers) } else { Ok(Decoded::Nothing) };
+            return if is_too_long { Err(MessageError::Trailers) } else { Ok(Decoded::Nothing) };
         };
         let fields = unread.split_to(end + EMPTY_LINE.len()).freeze();
         *self = Self::Over;
-        Ok(Decoded::Trailers(trailers(&fields).ok_or(AnswerError::Trailers)?))
+        Ok(Decoded::Trailers(trailers(&fields).ok_or(MessageError::Trailers)?))
     }
 }
 
 /// Takes out a line, without its end.
-fn take_line(unread: &mut BytesMut) -> Result<Option<Bytes>, AnswerError> {
+fn take_line(unread: &mut BytesMut) -> Result<Option<Bytes>, MessageError> {
     let end = unread.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n');
     let Some(end) = end else {
         let is_too_long = unread.len() >= LONGEST_LINE;
-        return if is_too_long { Err(AnswerError::Chunk) } else { Ok(None) };
+        return if is_too_long { Err(MessageError::Chunk) } else { Ok(None) };
     };
     let line = unread.split_to(end + 1).freeze();
     let line = line.strip_suffix(CRLF).map(|stripped| line.slice_ref(stripped));
-    line.map(Some).ok_or(AnswerError::Chunk)
+    line.map(Some).ok_or(MessageError::Chunk)
 }
 
 /// The size that a chunk's line tells.
@@ -183,7 +183,7 @@ mod tests {
     fn decode(
         bytes: &[u8],
         size: usize,
-    ) -> Result<(Vec<u8>, Option<HeaderMap>, usize), AnswerError> {
+    ) -> Result<(Vec<u8>, Option<HeaderMap>, usize), MessageError> {
         let mut chunks = Chunked::default();
         let mut unread = BytesMut::new();
         let mut body = Vec::new();
@@ -205,7 +205,7 @@ mod tests {
                 }
             }
         }
-        Err(AnswerError::Incomplete)
+        Err(MessageError::Incomplete)
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
             for size in [1, bytes.len()] {
                 let decoded = decode(bytes, size);
                 assert!(
-                    matches!(decoded, Err(AnswerError::Chunk | AnswerError::Trailers)),
+                    matches!(decoded, Err(MessageError::Chunk | MessageError::Trailers)),
                     "{:?}: {decoded:?}",
                     bytes.escape_ascii().to_string()
                 );
@@ -261,10 +261,10 @@ mod tests {
     #[test]
     fn endless_lines_and_trailers_are_given_up() {
         let line = [b"1;".as_slice(), &[b'x'; LONGEST_LINE]].concat();
-        assert!(matches!(decode(&line, 100), Err(AnswerError::Chunk)));
+        assert!(matches!(decode(&line, 100), Err(MessageError::Chunk)));
         let trailers =
             [b"0\r\n".as_slice(), &b"x: y\r\n".repeat(LONGEST_TRAILERS / 6 + 1)].concat();
-        assert!(matches!(decode(&trailers, 1000), Err(AnswerError::Trailers)));
+        assert!(matches!(decode(&trailers, 1000), Err(MessageError::Trailers)));
     }
 
     proptest! {

@@ -3,25 +3,20 @@
 use std::{
     cell::RefCell,
     io::{self, IoSlice},
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Sending, Transport};
-
-/// How much is read at once at first, and how much at most: long bodies come in larger pieces.
-const LEAST_ROOM: usize = 8 * 1024;
-const MOST_ROOM: usize = 256 * 1024;
+use super::{Sending, Transport, Unread};
 
 /// A connection, and what was read from it and not yet used.
 pub(crate) struct Http1Connection {
     transport: Rc<RefCell<Transport>>,
-    unread: BytesMut,
-    room: usize,
+    unread: Unread,
     /// The body of the request whose answer is awaited or read.
     sending: Option<Sending>,
 }
@@ -34,7 +29,7 @@ impl Http1Connection {
     /// A connection over which nothing has gone yet.
     pub(crate) fn new(transport: Transport) -> Self {
         let transport = Rc::new(RefCell::new(transport));
-        Self { transport, unread: BytesMut::new(), room: LEAST_ROOM, sending: None }
+        Self { transport, unread: Unread::new(), sending: None }
     }
 
     /// Its other direction.
@@ -44,7 +39,7 @@ impl Http1Connection {
 
     /// What was read and not yet used.
     pub(crate) fn unread(&mut self) -> &mut BytesMut {
-        &mut self.unread
+        &mut self.unread.bytes
     }
 
     /// Notes that a body is on its way out. Dropped, the connection ends that.
@@ -63,19 +58,7 @@ impl Http1Connection {
     ///
     /// Those of the transport.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // What remains of an allocation is used before another one is made, unless it's a scrap.
-        if self.unread.capacity() - self.unread.len() < self.room / 2 {
-            self.unread.reserve(self.room);
-        }
-        let room = self.unread.capacity() - self.unread.len();
-        let mut transport = self.transport.borrow_mut();
-        let read = ready!(pin!(transport.read_buf(&mut self.unread)).poll(cx))?;
-        if read == room {
-            self.room = (self.room * 2).min(MOST_ROOM);
-        } else if read < self.room / 4 {
-            self.room = (self.room / 2).max(LEAST_ROOM);
-        }
-        Poll::Ready(Ok(read))
+        self.unread.poll_fill(&mut *self.transport.borrow_mut(), cx)
     }
 
     /// What it goes over, and what was read and not yet used. Nobody may be writing to it.
@@ -83,16 +66,15 @@ impl Http1Connection {
         let Self { transport, unread, sending, .. } = self;
         drop(sending);
         let transport = Rc::into_inner(transport).expect("nobody else holds the connection");
-        (transport.into_inner(), unread)
+        (transport.into_inner(), unread.bytes)
     }
 
     /// Makes it fit to wait for the next exchange; tells whether it is: the request is out, and
     /// nothing has come behind the answer.
     pub(crate) fn settle(&mut self) -> bool {
         let is_sent = self.sending.take().is_none_or(|sending| sending.is_over());
-        let is_empty = self.unread.is_empty();
-        self.unread = BytesMut::new();
-        self.room = LEAST_ROOM;
+        let is_empty = self.unread.bytes.is_empty();
+        self.unread = Unread::new();
         is_sent && is_empty
     }
 

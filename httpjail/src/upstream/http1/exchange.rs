@@ -11,7 +11,7 @@ use super::{ExchangeError, head, head::Head};
 use crate::{
     streams::{
         BodyError,
-        http1::{AnswerBody, AnswerError, Http1Connection, Sending},
+        http1::{AnswerBody, Http1Connection, MessageError, Sending, announced_trailers},
     },
     upstream::OnInterim,
 };
@@ -39,7 +39,7 @@ where
     let method = request.method().clone();
     let kept = if has_body {
         let length = head::length(request.headers());
-        let trailers = head::announced_trailers(request.headers());
+        let trailers = announced_trailers(request.headers());
         let body = request.into_body();
         connection.set_sending(Sending::start(
             connection.writer(),
@@ -97,10 +97,10 @@ impl Answer {
             {
                 return Poll::Ready(Err(ExchangeError::Request(error)));
             }
-            connection.poll_fill(cx).map_err(|error| AnswerError::Read(error).into())
+            connection.poll_fill(cx).map_err(|error| MessageError::Read(error).into())
         });
         if read.await? == 0 {
-            return Err(AnswerError::Incomplete.into());
+            return Err(MessageError::Incomplete.into());
         }
         self.has_begun = true;
         Ok(())

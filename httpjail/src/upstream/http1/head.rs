@@ -7,9 +7,8 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
 };
 use httparse::{ParserConfig, Status};
-use hyper::ext::ReasonPhrase;
 
-use crate::streams::http1::{Chunked, Framing, Length};
+use crate::streams::http1::{Chunked, Framing, Length, Reason, head_end, tokens};
 
 const MAX_HEADERS: usize = 512;
 /// How long an answer's head may be.
@@ -75,37 +74,6 @@ pub(super) fn length(headers: &HeaderMap) -> Length {
     }
 }
 
-/// The trailers that a request's headers announce, but for those that would change how it is read
-/// (RFC 9110, 6.5.1).
-pub(super) fn announced_trailers(headers: &HeaderMap) -> Vec<HeaderName> {
-    let names = headers.get_all(header::TRAILER).iter().flat_map(tokens);
-    let names = names.filter_map(|name| HeaderName::from_bytes(name).ok());
-    names.filter(|name| !is_of_the_head(name)).collect()
-}
-
-fn is_of_the_head(name: &HeaderName) -> bool {
-    const NAMES: [HeaderName; 17] = [
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONNECTION,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::EXPECT,
-        header::HOST,
-        header::MAX_FORWARDS,
-        header::PROXY_AUTHORIZATION,
-        header::SET_COOKIE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ];
-    NAMES.contains(name)
-}
-
 /// Takes the head of an answer to a request of `method` out of what was `unread`; nothing as long
 /// as it isn't whole. `looked_at` bytes are known not to hold its end.
 ///
@@ -122,25 +90,12 @@ pub(super) fn take(
         let empty_lines = unread.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         unread.advance(empty_lines);
     }
-    let Some(end) = end(unread, *looked_at) else {
+    let Some(end) = head_end(unread, *looked_at) else {
         *looked_at = unread.len();
         return if unread.len() > LONGEST { Err(HeadError::TooLong) } else { Ok(None) };
     };
     *looked_at = 0;
     read(&unread.split_to(end).freeze(), method).map(Some)
-}
-
-/// Where the first empty line ends; the first `looked_at` bytes hold none.
-fn end(bytes: &[u8], looked_at: usize) -> Option<usize> {
-    let from = looked_at.saturating_sub(2);
-    let rest = bytes.get(from..)?;
-    rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n').find_map(|(at, _)| {
-        match rest.get(at + 1..)? {
-            [b'\n', ..] => Some(from + at + 2),
-            [b'\r', b'\n', ..] => Some(from + at + 3),
-            _ => None,
-        }
-    })
 }
 
 fn read(bytes: &Bytes, method: &Method) -> Result<Head, HeadError> {
@@ -177,7 +132,7 @@ fn read(bytes: &Bytes, method: &Method) -> Result<Head, HeadError> {
     *response.headers_mut() = headers;
     // A reason in words of the origin's own.
     if let Some(reason) = parsed.reason.filter(|reason| code.canonical_reason() != Some(reason))
-        && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())
+        && let Some(reason) = Reason::new(reason.as_bytes())
     {
         response.extensions_mut().insert(reason);
     }
@@ -195,7 +150,7 @@ fn framing(
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if is_bodiless {
-        return Ok(Framing::Length(0));
+        return Ok(Framing::Over);
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter().flat_map(tokens);
     if let Some(coding) = codings.next() {
@@ -214,20 +169,12 @@ fn framing(
     }
     let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
     let length = length.to_str().ok().filter(|_| is_number).and_then(|length| length.parse().ok());
-    length.map(Framing::Length).ok_or(HeadError::Framing)
+    length.map(Framing::of_length).ok_or(HeadError::Framing)
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     let mut tokens = headers.get_all(name).iter().flat_map(tokens);
     tokens.any(|listed| listed.eq_ignore_ascii_case(token))
-}
-
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.is_empty())
 }
 
 #[cfg(test)]
@@ -304,7 +251,7 @@ mod tests {
             [(Method::HEAD, 200), (Method::GET, 204), (Method::GET, 304), (Method::GET, 103)]
         {
             let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 5\r\n\r\n");
-            assert!(matches!(whole(&text, &method).unwrap().framing, Framing::Length(0)));
+            assert!(whole(&text, &method).unwrap().framing.is_over());
         }
     }
 
@@ -363,13 +310,5 @@ mod tests {
         assert!(sized("HTTP/1.0 200 OK", "Keep-Alive"));
         assert!(!sized("HTTP/1.0 200 OK", "x"));
         assert!(!keeps("HTTP/1.1 200 OK\r\n\r\n"));
-    }
-
-    #[test]
-    fn only_harmless_trailers_follow() {
-        let mut headers = HeaderMap::new();
-        headers.append(header::TRAILER, HeaderValue::from_static("X-Sum, content-length, ,host"));
-        headers.append(header::TRAILER, HeaderValue::from_static("grpc-status"));
-        assert_eq!(announced_trailers(&headers), ["x-sum", "grpc-status"]);
     }
 }

@@ -8,14 +8,14 @@ mod head;
 pub(super) use exchange::{Failed, exchange};
 pub use head::HeadError;
 
-use crate::streams::{BodyError, http1::AnswerError};
+use crate::streams::{BodyError, http1::MessageError};
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The connection broke, or ended.
     #[error(transparent)]
-    Connection(#[from] AnswerError),
+    Connection(#[from] MessageError),
     /// The answer can't be read.
     #[error(transparent)]
     Head(#[from] HeadError),
