@@ -69,6 +69,26 @@ fn the_record_that_is_shown_has_the_members_of_one() {
     scene.lab.assert_clean();
 }
 
+#[test]
+fn the_refusal_that_is_shown_has_the_members_of_one() {
+    let scene = Scene::of("docs/records.md", "denied");
+    scene.origin("a.test");
+    let script = "import socket
+address = socket.getaddrinfo('a.test', 443)[0][4]
+family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
+try: socket.socket(family, socket.SOCK_DGRAM).sendto(b'x', address)
+except OSError as error: print(error.strerror)";
+    scene.put("send.py", script);
+    let jail = "sudo httpjail --record records.jsonl -- python3 send.py";
+    assert_eq!(scene.sh(jail).exits(0).stdout, "Operation not permitted\n");
+    let records = scene.file("records.jsonl");
+    let sent = |line: &&str| line.contains("kernel-refusal") && line.contains("\"port\":443");
+    let record = records.lines().find(sent).expect("a refusal");
+    let document = Document::read(DOCUMENT);
+    assert_eq!(names(&document.block("line", "refusal").text), names(record));
+    scene.lab.assert_clean();
+}
+
 fn names(record: &str) -> BTreeSet<String> {
     let record: Value = serde_json::from_str(record).expect("JSON");
     record.as_object().expect("an object").keys().cloned().collect()
