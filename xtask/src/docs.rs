@@ -13,9 +13,11 @@ use anyhow::{Context, Result};
 use crate::setup::{self, Purpose};
 use crate::tools;
 
-/// Documents beside the guide, by their titles in the book.
-const BESIDE: [(&str, &str); 6] = [
-    ("Read me", "README.md"),
+/// The book begins with it.
+const FIRST: &str = "README.md";
+
+/// Documents beside the guide that come behind it, by their titles.
+const BESIDE: [(&str, &str); 5] = [
     ("Architecture", "ARCHITECTURE.md"),
     ("Security", "SECURITY.md"),
     ("Contributing", "CONTRIBUTING.md"),
@@ -35,7 +37,8 @@ pub(crate) fn build() -> Result<()> {
         fs::remove_dir_all(&source).context("failed to remove the copy of the last time")?;
     }
     copy(&tools::workspace().join("docs"), &source.join("docs"))?;
-    for name in BESIDE.map(|(_, name)| name).into_iter().chain(["LICENSE-MIT", "LICENSE-APACHE"]) {
+    let others = [FIRST, "LICENSE-MIT", "LICENSE-APACHE"];
+    for name in BESIDE.iter().map(|(_, name)| *name).chain(others) {
         let target = source.join(name);
         let folder = target.parent().unwrap_or(&source);
         fs::create_dir_all(folder).context("failed to make a folder for the copy")?;
@@ -54,7 +57,8 @@ pub(crate) fn build() -> Result<()> {
 /// The summary of the guide as one of a folder higher, and the documents that stand there.
 fn whole_summary(guide: &str) -> String {
     let beside = BESIDE.map(|(title, name)| format!("- [{title}]({name})\n"));
-    guide.replace("](", "](docs/") + "\n# The project\n\n" + &beside.concat()
+    let guide = guide.replace("](", "](docs/");
+    format!("[httpjail]({FIRST})\n\n{guide}\n# The project\n\n{}", beside.concat())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -79,6 +83,7 @@ mod tests {
     #[test]
     fn the_books_summary_names_what_stands_beside_the_guide() {
         let summary = whole_summary("# The guide\n\n- [Rules](rules.md)\n  - [All](more/all.md)\n");
+        assert!(summary.starts_with("[httpjail](README.md)\n\n# The guide\n"));
         assert!(summary.contains("- [Rules](docs/rules.md)\n  - [All](docs/more/all.md)\n"));
         assert!(summary.ends_with("- [Testing on macOS](macos/TESTING.md)\n"));
         for (_, name) in BESIDE {

@@ -7,6 +7,7 @@
 mod doors;
 mod error;
 mod fresh;
+mod hint;
 pub mod kept;
 mod outcome;
 mod pem_file;

@@ -75,7 +75,7 @@ fn is_known(document: &str, block: &Block) -> bool {
         // Looked up in the program's source, below.
         ("text", [("said", "")]) => true,
         // Compared with what a rule's program is sent, by `rules.rs`, and with a record, by `records.rs`.
-        ("json", [("line", "proc" | "record")]) => true,
+        ("json", [("line", "proc" | "record" | "refusal")]) => true,
         // Asked of `cargo xtask`, below.
         ("sh", [("cargo", "")]) => true,
         // No command, and nothing that a program says.

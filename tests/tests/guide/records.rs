@@ -12,10 +12,13 @@ const DOCUMENT: &str = "docs/records.md";
 /// Has records made of requests that are allowed, denied and not trusted, in `records.jsonl`.
 fn make_records(scene: &Scene) {
     scene.origin("a.test");
-    let script = "for url in https://a.test/slow https://a.test/x?q=1 https://b.test/; do
+    let script = format!(
+        "for url in https://a.test/slow https://a.test/x?q=1 https://b.test/; do
             curl -s -o /dev/null $url; done
-        curl -s --cacert /dev/null https://a.test/ || true";
-    scene.put("requests", script);
+        curl -s --capath / --cacert {} https://a.test/ || true",
+        scene.lab.ca_file().display()
+    );
+    scene.put("requests", &script);
     let jail = "sudo httpjail --js \"r.host === 'a.test'\" --record records.jsonl";
     scene.sh(&format!("{jail} -- sh ./requests")).exits(0);
 }
@@ -34,7 +37,10 @@ fn those_that_trust_nobody_are_told() {
     make_records(&scene);
     let told = scene.run().exits(0).stdout;
     // The program is null if it had ended by then.
-    assert!(told.contains(" a.test: the program broke off the TLS handshake"), "{told}");
+    assert!(
+        told.contains(" a.test: the program doesn't trust the run's certificate authority"),
+        "{told:?}"
+    );
     scene.lab.assert_clean();
 }
 
@@ -60,6 +66,26 @@ fn the_record_that_is_shown_has_the_members_of_one() {
     let record = records.lines().find(|line| line.contains("\"request\"")).expect("a request");
     let document = Document::read(DOCUMENT);
     assert_eq!(names(&document.block("line", "record").text), names(record));
+    scene.lab.assert_clean();
+}
+
+#[test]
+fn the_refusal_that_is_shown_has_the_members_of_one() {
+    let scene = Scene::of("docs/records.md", "denied");
+    scene.origin("a.test");
+    let script = "import socket
+address = socket.getaddrinfo('a.test', 443)[0][4]
+family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
+try: socket.socket(family, socket.SOCK_DGRAM).sendto(b'x', address)
+except OSError as error: print(error.strerror)";
+    scene.put("send.py", script);
+    let jail = "sudo httpjail --record records.jsonl -- python3 send.py";
+    assert_eq!(scene.sh(jail).exits(0).stdout, "Operation not permitted\n");
+    let records = scene.file("records.jsonl");
+    let sent = |line: &&str| line.contains("kernel-refusal") && line.contains("\"port\":443");
+    let record = records.lines().find(sent).expect("a refusal");
+    let document = Document::read(DOCUMENT);
+    assert_eq!(names(&document.block("line", "refusal").text), names(record));
     scene.lab.assert_clean();
 }
 
