@@ -20,7 +20,7 @@ const GROUPS: [(&str, usize); 14] = [
     ("max", 6),
     ("ca", 2),
     ("jail", 14),
-    ("dock", 1),
+    ("dock", 2),
     ("bad-", 7),
 ];
 

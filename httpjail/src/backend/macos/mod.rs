@@ -11,5 +11,6 @@ pub(crate) mod owners;
 pub mod probe;
 pub(crate) mod process;
 pub(crate) mod role;
+pub(crate) mod watching;
 
 pub use canary::Open;

@@ -234,7 +234,12 @@ fn a_connection_that_is_carried_unread_has_its_bytes() {
         Setup { openings, rule: |_| deny("no"), ..Setup::default() }
     };
     let by_rule = Setup { rule: |_| allow_tcp(), knows_tcp: true, ..Setup::default() };
-    for (setup, engine) in [(by_option(target.port()), "option"), (by_rule, "rule")] {
+    let pattern = format!("a.test:{}", target.port());
+    let option = json!({
+        "engine": "option", "option": "--allow-tcp", "pattern": pattern, "reason": "rule"
+    });
+    let rule = json!({"engine": "rule", "reason": "rule"});
+    for (setup, decided) in [(by_option(target.port()), option), (by_rule, rule)] {
         let lab = Lab::start(setup);
         let mut client = lab.connect((A_TEST, target.port()));
         client.until(b"\n");
@@ -242,7 +247,7 @@ fn a_connection_that_is_carried_unread_has_its_bytes() {
         assert_eq!(client.rest().unwrap(), "QUIT");
         let record = only(lab);
         assert_eq!((&record["kind"], &record["decision"]), (&json!("tcp"), &json!("allow")));
-        assert_eq!(record["rule"], json!({"engine": engine, "reason": "rule"}));
+        assert_eq!(record["rule"], decided);
         assert_eq!((bytes(&record), &record["error"]), ((4, 15), &json!(null)));
         assert!(record["first_byte_us"].is_u64() && record["connect_us"].is_u64());
     }
