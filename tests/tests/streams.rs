@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Stdio;
 
 use httpjail_tests::{Invocation, Lab, USER_UID, addresses::CLIENT_V4};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::Signal;
 
 /// The two ends of a connection: the stranger's, and what the command is to have.
@@ -97,17 +98,19 @@ fn all_is_delivered_before_the_end() {
 #[test]
 fn output_waits_for_its_reader_and_a_signal_ends_the_wait() {
     let lab = Lab::new();
-    // As much as the relay and the kernel take together, so that the command can end.
-    let script = "head -c 300000 /dev/zero; echo over >&2";
+    // As much as the relay and the kernel take together on the command's side, so that it can end.
+    let script = "head -c 100000 /dev/zero; echo over >&2";
     for reads in [true, false] {
         let (mut stranger, socket) = UnixStream::pair().expect("a pair");
+        // It takes next to nothing for a reader that doesn't read.
+        set_socket_send_buffer_size(&socket, 1).expect("a socket");
         let streams = [Stdio::null(), stdio(&socket), Stdio::piped()];
         drop(socket);
         let running = lab.jail().start_on(streams, ["sh", "-c", script]);
         running.error_line("over");
         if reads {
             let length = std::io::copy(&mut stranger, &mut std::io::sink()).expect("it ends");
-            assert_eq!(length, 300_000);
+            assert_eq!(length, 100_000);
             assert_eq!(running.finish().exits(0).stderr, "over\n");
             continue;
         }
