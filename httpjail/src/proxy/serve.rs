@@ -122,7 +122,7 @@ where
             let has_begun = is_between_requests && begins_a_request(&unread);
             if let Some(answer) = session.broken(&broken, has_begun) {
                 // Whether the client hears it makes no difference any more.
-                let _ = stream.write_all(&answer).await;
+                let _ = timeout(LINGER, stream.write_all(&answer)).await;
             }
         }
     }

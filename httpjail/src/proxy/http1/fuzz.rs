@@ -51,3 +51,47 @@ fn read(bytes: &[u8], size: usize) -> String {
     }
     format!("{text} and more is to come")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// What heads and chunks are made of.
+    const PARTS: [&str; 24] = [
+        "GET / HTTP/1.1",
+        "POST /p HTTP/1.0",
+        "\r\n",
+        "\n",
+        "\r",
+        " ",
+        "host: a",
+        "x: y",
+        "content-length: 3",
+        "content-length: 4",
+        "transfer-encoding: chunked",
+        "transfer-encoding: gzip",
+        "connection: close",
+        "expect: 100-continue",
+        "upgrade: x",
+        "trailer: x",
+        "abc",
+        "3",
+        "0",
+        ";e",
+        ":",
+        "\0",
+        "\u{e4}",
+        "\r\n\r\n",
+    ];
+
+    proptest! {
+        #[test]
+        fn a_request_of_any_parts_is_read_alike_however_it_is_cut(
+            begins in any::<bool>(),
+            parts in prop::collection::vec(prop::sample::select(&PARTS[..]), 0..30),
+        ) {
+            let begin = if begins { "POST / HTTP/1.1\r\n" } else { "" };
+            super::request(format!("{begin}{}", parts.concat()).as_bytes());
+        }
+    }
+}
