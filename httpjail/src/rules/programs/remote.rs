@@ -2,9 +2,9 @@
 //! other requests go on.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     future::ready,
-    io, mem,
+    io,
     os::unix::net::UnixStream,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -29,6 +29,8 @@ const MOST_WAITING: usize = 4096;
 /// Most bytes of them.
 const MOST_BYTES: usize = 32 << 20;
 const CHUNK: usize = 64 << 10;
+/// How many questions are put into words before they are sent: the first must not wait for all.
+const AT_ONCE: usize = 16;
 
 /// Where the process that runs the program is reached.
 #[derive(Clone, Debug)]
@@ -43,11 +45,11 @@ pub struct Remote {
     kind: Kind,
     patience: Duration,
     shared: Arc<Shared>,
-    run: RunFacts,
 }
 
 struct Shared {
     state: Mutex<State>,
+    run: RunFacts,
     /// Something waits to be sent.
     wake: Notify,
 }
@@ -55,7 +57,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     last: u64,
-    out: Vec<u8>,
+    /// What is to be put into words, in the order in which it came.
+    unsaid: VecDeque<(u64, Arc<RequestFacts>)>,
     /// Until they are answered: the other side has them, whether or not anybody waits here.
     waiting: HashMap<u64, Unanswered>,
     /// How many bytes they have.
@@ -64,8 +67,9 @@ struct State {
     warnings: Warnings,
 }
 
-/// A question that is out.
+/// A question that waits to be sent, or is out.
 struct Unanswered {
+    /// About how many bytes it has, at least those that the jailed program chose.
     size: usize,
     /// Closed when nobody wants to know any more.
     answer: oneshot::Sender<Decision>,
@@ -98,7 +102,7 @@ impl Link {
         let Self { kind, patience, stream } = self;
         let stream = stream.try_clone()?;
         stream.set_nonblocking(true)?;
-        let shared = Arc::new(Shared { state: Mutex::default(), wake: Notify::new() });
+        let shared = Arc::new(Shared { state: Mutex::default(), run, wake: Notify::new() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let talking = Arc::clone(&shared);
         let talk = move || {
@@ -107,7 +111,7 @@ impl Link {
             talking.give_up();
         };
         thread::Builder::new().name("rules".to_owned()).spawn(talk)?;
-        Ok(Remote { kind, patience, shared, run })
+        Ok(Remote { kind, patience, shared })
     }
 }
 
@@ -143,15 +147,10 @@ impl Remote {
         self.shared.wake.notify_one();
     }
 
-    /// Sends the question, or says why it can't be.
-    fn put(&self, facts: &RequestFacts) -> Result<Waiting, String> {
-        let question = facts.to_json(&self.run);
-        let question =
-            question.map_err(|error| format!("its process can't be looked up: {error}"))?;
-        let question = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
-        if question.len() > wire::LONGEST_QUESTION {
-            return Err(format!("it is {} bytes long", question.len()));
-        }
+    /// Has the question sent, or says why it can't be. It is put into words elsewhere: that takes a look
+    /// at the process, for which a thread that serves connections had better not wait.
+    fn put(&self, facts: &Arc<RequestFacts>) -> Result<Waiting, String> {
+        let size = size(facts);
         let (sender, answer) = oneshot::channel();
         let mut state = self.shared.lock();
         if state.is_over {
@@ -162,9 +161,9 @@ impl Remote {
         }
         state.last += 1;
         let id = state.last;
-        wire::push(&mut state.out, id, &question);
-        state.bytes += question.len();
-        state.waiting.insert(id, Unanswered { size: question.len(), answer: sender });
+        state.unsaid.push_back((id, Arc::clone(facts)));
+        state.bytes += size;
+        state.waiting.insert(id, Unanswered { size, answer: sender });
         drop(state);
         self.shared.wake.notify_one();
         Ok(Waiting { shared: Arc::clone(&self.shared), answer })
@@ -195,19 +194,51 @@ impl Shared {
     }
 
     async fn send(&self, mut stream: OwnedWriteHalf) -> io::Result<()> {
+        let mut out = Vec::new();
         loop {
-            let (out, is_over) = {
+            let (unsaid, is_over) = {
                 let mut state = self.lock();
-                (mem::take(&mut state.out), state.is_over)
+                let count = state.unsaid.len().min(AT_ONCE);
+                (state.unsaid.drain(..count).collect::<Vec<_>>(), state.is_over)
             };
             if is_over {
                 return Ok(());
             }
-            if out.is_empty() {
+            if unsaid.is_empty() {
                 self.wake.notified().await;
-            } else {
-                stream.write_all(&out).await?;
+                continue;
             }
+            for (id, facts) in unsaid {
+                match self.say(&facts) {
+                    Ok(question) => wire::push(&mut out, id, &question),
+                    Err(why) => self.cannot_ask(id, &why),
+                }
+            }
+            stream.write_all(&out).await?;
+            out.clear();
+        }
+    }
+
+    /// The question about a request in JSON, or why there is none.
+    fn say(&self, facts: &RequestFacts) -> Result<Vec<u8>, String> {
+        let question = facts.to_json(&self.run);
+        let question =
+            question.map_err(|error| format!("its process can't be looked up: {error}"))?;
+        let question = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+        match question.len() {
+            0..=wire::LONGEST_QUESTION => Ok(question),
+            length => Err(format!("it is {length} bytes long")),
+        }
+    }
+
+    /// Denies what nobody can be asked about.
+    fn cannot_ask(&self, id: u64, why: &str) {
+        let mut state = self.lock();
+        state.warnings.warn(UNASKED, why);
+        if let Some(Unanswered { size, answer }) = state.waiting.remove(&id) {
+            state.bytes -= size;
+            // Whoever asked may have gone.
+            let _ = answer.send(failed());
         }
     }
 
@@ -236,7 +267,7 @@ impl Shared {
     fn give_up(&self) {
         let mut state = self.lock();
         state.is_over = true;
-        state.out = Vec::new();
+        state.unsaid.clear();
         state.waiting.clear();
     }
 
@@ -244,6 +275,12 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many bytes a jailed program made a request's question long by, about.
+fn size(facts: &RequestFacts) -> usize {
+    let headers = facts.headers.iter().map(|(name, value)| name.len() + value.len());
+    facts.path.len() + facts.query.as_ref().map_or(0, String::len) + headers.sum::<usize>()
 }
 
 const UNASKED: &str = "request denied: the rule's program can't be asked";
