@@ -4,14 +4,13 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, Read},
     os::fd::AsFd,
-    process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::EngineError;
+use super::{EngineError, forget};
 use crate::{
     backend::linux::{
         signals::Signals,
@@ -192,18 +191,8 @@ impl<'a> Engine<'a> {
     ///
     /// When the note can't be written.
     pub(super) fn note(&self, run_dir: &RunDir, containers: &[&str]) -> io::Result<()> {
-        let is_needed = |(name, _): &&(OsString, OsString)| {
-            let name = name.to_string_lossy();
-            NEEDED.iter().any(|needed| name.starts_with(needed))
-        };
-        let text = |text: &OsString| text.to_string_lossy().into_owned();
-        let environment = self.tool.environment.iter().filter(is_needed);
-        let environment: Vec<_> =
-            environment.map(|(name, value)| [text(name), text(value)]).collect();
-        let note = json!({
-            "tool": text(&self.tool.name), "environment": environment, "containers": containers,
-        });
-        run_dir.note_containers(&note.to_string())
+        let note = forget::note(&self.tool.name, &self.tool.environment, containers);
+        run_dir.note_containers(&note)
     }
 
     /// Removes a container, which may be gone already, or about to.
@@ -232,42 +221,10 @@ impl<'a> Engine<'a> {
 }
 
 /// By force, as it may run; with the volumes that have no name.
-const REMOVE: [&str; 4] = ["container", "rm", "--force", "--volumes"];
+pub(super) const REMOVE: [&str; 4] = ["container", "rm", "--force", "--volumes"];
 /// How often it is tried, and how long it is waited for each time.
 const REMOVALS: usize = 100;
 const MOMENT: Duration = Duration::from_millis(50);
-/// What tools find their engine and their files by: variables whose names begin so.
-const NEEDED: [&str; 6] = ["CONTAINER", "DOCKER_", "HOME", "PATH", "PODMAN", "XDG_"];
-
-/// Removes the containers that a dead run noted by [`Engine::note`].
-pub(in crate::session) fn forget(note: &str) {
-    let Some((tool, environment, containers)) = read(note) else { return };
-    for container in containers {
-        let mut command = Command::new(&tool);
-        command.env_clear().envs(environment.iter().cloned()).args(REMOVE).arg(&container);
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let removed = quiet.status();
-        tracing::debug!(container, ?removed, "removed a dead run's container");
-    }
-}
-
-/// The tool, its environment, and containers.
-type Note = (String, Vec<(String, String)>, Vec<String>);
-
-fn read(note: &str) -> Option<Note> {
-    let note: Value = serde_json::from_str(note).ok()?;
-    let texts = |list: &Value| {
-        let texts = list.as_array()?.iter().map(|it| it.as_str().map(str::to_owned));
-        texts.collect::<Option<Vec<_>>>()
-    };
-    let environment = note.get("environment")?.as_array()?.iter().map(|pair| {
-        let [name, value] = texts(pair)?.try_into().ok()?;
-        Some((name, value))
-    });
-    let tool = note.get("tool")?.as_str()?.to_owned();
-    Some((tool, environment.collect::<Option<_>>()?, texts(note.get("containers")?)?))
-}
-
 impl Maker {
     /// Whose answer to `version` this is. `None`: of no engine on this machine. Docker's tool tells of
     /// its engine by components; podman's, which is its own engine, of another machine's at most.
@@ -360,6 +317,8 @@ fn end(tool: &PlainChild, signal: i32) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -378,19 +337,6 @@ mod tests {
             (Value::Null, None),
         ] {
             assert_eq!(Maker::of(&version), expected, "{version}");
-        }
-    }
-
-    #[test]
-    fn reads_what_was_noted() {
-        let pairs = [["HOME", "/root"], ["DOCKER_HOST", "unix:///x"]];
-        let note = json!({"tool": "docker", "environment": pairs, "containers": ["a", "b"]});
-        let (tool, environment, containers) = read(&note.to_string()).unwrap();
-        assert_eq!((tool.as_str(), environment.len()), ("docker", 2));
-        assert_eq!(environment[1], ("DOCKER_HOST".to_owned(), "unix:///x".to_owned()));
-        assert_eq!(containers, ["a", "b"]);
-        for other in ["", "{}", "docker\na", r#"{"tool": "x", "environment": [["a"]]}"#] {
-            assert_eq!(read(other), None);
         }
     }
 

@@ -8,6 +8,7 @@ mod engine;
 mod error;
 mod facts;
 mod flags;
+mod forget;
 mod holder;
 mod judge;
 mod launch;
@@ -15,7 +16,7 @@ mod place;
 mod prepare;
 mod run;
 
-pub(in crate::session) use engine::forget;
 pub(in crate::session) use error::EngineError;
+pub(in crate::session) use forget::forget;
 pub(in crate::session) use place::is_slice;
 pub use run::run_container;
