@@ -46,12 +46,12 @@ pub(super) struct Downstream {
 
 /// Serves the jail until `stop` becomes readable or its other end is closed, on threads of its own;
 /// the calling thread accepts. Connections that are open at the end, or after the time that they
-/// have left then, are cut.
+/// have left then, are cut. `shut` is dropped when it takes no more connections.
 ///
 /// # Errors
 ///
 /// When the proxy can't start or wait for connections any more, or when rules hang too often.
-pub fn run(mut config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
+pub fn run<Shut>(mut config: ProxyConfig, stop: impl AsFd, shut: Shut) -> Result<(), ProxyError> {
     let mut own = Vec::new();
     let listeners = mem::take(&mut config.listeners);
     for listener in &listeners {
@@ -75,6 +75,7 @@ pub fn run(mut config: ProxyConfig, stop: impl AsFd) -> Result<(), ProxyError> {
     }
     // Who comes from now on is told so by the kernel, or served by another who listens there.
     drop(acceptor.listeners);
+    drop(shut);
     acceptor.staff.stop(config.drain);
     end
 }

@@ -112,6 +112,7 @@ impl ProxyRole {
             inspector: Arc::clone(&processes) as Arc<dyn ProcessInspector>,
             run: RunFacts { jail: Some(self.run_id), processes },
             drain: Duration::ZERO,
+            shut: None,
         };
         let refused = move || refused.get().map(|it| it.records(&*known)).unwrap_or_default();
         Ok(service.serve(place, stopped, refused)?)

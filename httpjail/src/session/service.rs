@@ -4,7 +4,13 @@
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, RawFd};
 use std::{
-    io, net::TcpListener, num::NonZeroUsize, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration,
+    io::{self, PipeWriter},
+    net::TcpListener,
+    num::NonZeroUsize,
+    os::fd::AsFd,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
 };
 
 use super::serving::tell;
@@ -67,6 +73,8 @@ pub(super) struct Place {
     pub(super) run: RunFacts,
     /// How long what is under way at the end may take.
     pub(super) drain: Duration,
+    /// Is closed when it takes no more connections.
+    pub(super) shut: Option<PipeWriter>,
 }
 
 /// How many threads serve by this plan.
@@ -172,7 +180,7 @@ impl Started {
             timeouts: proxy::Timeouts::default(),
             drain: place.drain,
         };
-        let served = proxy::run(config, stop);
+        let served = proxy::run(config, stop, place.shut);
         let Ended { lost, summary } = self.records.finish_with(&refusals());
         if lost > 0 {
             tracing::error!(lost, "records could not be written");

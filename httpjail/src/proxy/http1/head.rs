@@ -43,6 +43,8 @@ pub(in crate::proxy) enum HeadError {
     Field,
     #[error("the request contradicts itself about the length of its body")]
     Framing,
+    #[error("the request's body is in another transfer coding than `chunked` alone")]
+    Coding,
     #[error("the request's head is too long")]
     TooLong,
 }
@@ -53,9 +55,12 @@ impl HeadError {
         match self {
             Self::LongTarget => StatusCode::URI_TOO_LONG,
             Self::TooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Method | Self::Target | Self::Version | Self::Field | Self::Framing => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Method
+            | Self::Target
+            | Self::Version
+            | Self::Field
+            | Self::Framing
+            | Self::Coding => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -167,7 +172,7 @@ fn translate(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, 
             headers.append(name, value);
         }
     }
-    let framing = said.framing()?;
+    let framing = said.framing();
     let keeps = said.keeps();
     let is_http_11 = version == Version::HTTP_11;
     let upgrades = method == Method::CONNECT || (is_http_11 && said.upgrades);
@@ -186,18 +191,11 @@ struct Said {
     version: Version,
     length: Option<u64>,
     has_length: bool,
-    coding: Option<Coding>,
+    is_chunked: bool,
     closes: bool,
     stays: bool,
     expects: bool,
     upgrades: bool,
-}
-
-/// What the transfer codings end in.
-#[derive(PartialEq, Eq)]
-enum Coding {
-    Chunked,
-    Other,
 }
 
 impl Said {
@@ -206,7 +204,7 @@ impl Said {
             version,
             length: None,
             has_length: false,
-            coding: None,
+            is_chunked: false,
             closes: false,
             stays: false,
             expects: false,
@@ -229,14 +227,15 @@ impl Said {
                 }
                 // It counts, whatever the length says (RFC 9112, 6.3).
                 headers.remove(header::CONTENT_LENGTH);
-                let last = value.as_bytes().rsplit(|byte| *byte == b',').next();
-                let last = last.unwrap_or_default().trim_ascii();
-                let is_chunked = last.eq_ignore_ascii_case(b"chunked");
-                self.coding = Some(if is_chunked { Coding::Chunked } else { Coding::Other });
+                // What is coded in another way, too, would be passed on as if it weren't.
+                if self.is_chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                    return Err(HeadError::Coding);
+                }
+                self.is_chunked = true;
             }
             header::CONTENT_LENGTH => {
                 self.has_length = true;
-                if self.coding.is_some() {
+                if self.is_chunked {
                     return Ok(false);
                 }
                 let length = digits(value.as_bytes()).ok_or(HeadError::Framing)?;
@@ -260,19 +259,17 @@ impl Said {
         Ok(true)
     }
 
-    fn framing(&self) -> Result<Framing, HeadError> {
-        match (&self.coding, self.length) {
-            (Some(Coding::Chunked), _) => Ok(Framing::Chunked(Chunked::default())),
-            // Nobody knows where it ends (RFC 9112, 6.3).
-            (Some(Coding::Other), _) => Err(HeadError::Framing),
-            (None, length) => Ok(Framing::of_length(length.unwrap_or(0))),
+    fn framing(&self) -> Framing {
+        match self.is_chunked {
+            true => Framing::Chunked(Chunked::default()),
+            false => Framing::of_length(self.length.unwrap_or(0)),
         }
     }
 
     fn keeps(&self) -> bool {
         let may_stay = self.version == Version::HTTP_11 || self.stays;
         // Behind a body of two lengths nothing is read (RFC 9112, 6.1).
-        let is_ambiguous = self.coding.is_some() && self.has_length;
+        let is_ambiguous = self.is_chunked && self.has_length;
         may_stay && !self.closes && !is_ambiguous
     }
 }
@@ -332,10 +329,26 @@ mod tests {
         assert!(matches!(framing(twice), Framing::Length(5)));
         let head = post(twice).unwrap();
         assert_eq!(head.request.headers().get_all("content-length").iter().count(), 1);
-        for chunked in ["chunked", "Chunked", "gzip, chunked", "gzip\r\ntransfer-encoding: chunked"]
-        {
+        for chunked in ["chunked", "Chunked"] {
             let fields = format!("transfer-encoding: {chunked}\r\n");
             assert!(matches!(framing(&fields), Framing::Chunked(_)), "{fields}");
+        }
+    }
+
+    #[test]
+    fn no_other_coding_is_passed_on_under_the_name_of_chunked() {
+        for codings in [
+            "gzip, chunked",
+            "chunked, gzip",
+            "chunked, chunked",
+            "gzip\r\ntransfer-encoding: chunked",
+            "chunked\r\ntransfer-encoding: gzip",
+            "chunked\r\ntransfer-encoding: chunked",
+            "identity",
+            "",
+        ] {
+            let fields = format!("transfer-encoding: {codings}\r\n");
+            assert_eq!(post(&fields).err(), Some(HeadError::Coding), "{fields}");
         }
     }
 

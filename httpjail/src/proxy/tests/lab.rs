@@ -154,7 +154,7 @@ impl Lab {
             drain: setup.drain,
         };
         let (stopped, stop) = io::pipe().unwrap();
-        let thread = thread::spawn(move || run(config, stopped));
+        let thread = thread::spawn(move || run(config, stopped, ()));
         Self {
             authority: authority.certificate_der(),
             address,

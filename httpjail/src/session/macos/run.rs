@@ -202,6 +202,7 @@ impl Jailed {
             // pf tells nothing of processes, so no rule is given one: `r.process` is null.
             run: RunFacts { jail: Some(self.run_id), processes: Arc::new(NoProcesses) },
             drain: Duration::ZERO,
+            shut: None,
         };
         service.serve(place, stopped, Vec::new)
     }

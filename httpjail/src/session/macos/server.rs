@@ -75,6 +75,7 @@ pub fn run_server(plan: ServerPlan) -> Result<Outcome, SessionError> {
         inspector: Arc::new(NoProcesses),
         run: RunFacts::default(),
         drain: DRAIN,
+        shut: None,
     };
     raise_descriptor_limit();
     let started = service.start().map_err(SessionError::Proxy)?;

@@ -93,6 +93,7 @@ pub fn run_weak(plan: RunPlan) -> Result<Outcome, SessionError> {
         // Nobody tells which process has connected.
         run: RunFacts::default(),
         drain: Duration::ZERO,
+        shut: None,
     };
     beside::run(keeper, serves_as.as_ref(), rules_process, |stopped| {
         raise_descriptor_limit();

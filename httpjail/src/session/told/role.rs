@@ -2,7 +2,7 @@
 //! confines itself before it says that it is ready, and nobody can look into it (P12).
 
 use std::{
-    io,
+    io::{self, Read as _},
     net::TcpListener,
     os::fd::{AsFd, AsRawFd, RawFd},
     sync::Arc,
@@ -73,7 +73,8 @@ impl ToldRole {
         self.control.send(Ready { ca_pem: authority.certificate_pem() }.encode())?;
         let service = self.service.start()?;
         let (stopped, stop) = io::pipe()?;
-        watch(self.control, stop)?;
+        let (is_shut, shut) = io::pipe()?;
+        watch(self.control, stop, is_shut)?;
         let place = Place {
             listeners: self.listeners,
             flows: Arc::new(self.clients),
@@ -85,20 +86,26 @@ impl ToldRole {
             // Nobody tells which process has connected.
             run: RunFacts::default(),
             drain: self.drain,
+            shut: Some(shut),
         };
         Ok(service.serve(place, stopped, Vec::new)?)
     }
 }
 
-/// Waits for the supervisor's word, or its death, on a thread of its own.
-fn watch(control: Channel, stop: io::PipeWriter) -> io::Result<()> {
+/// Waits for the supervisor's word, or its death, on a thread of its own. The word is repeated when no
+/// more connections are taken: whoever comes from then on is another proxy's.
+fn watch(control: Channel, stop: io::PipeWriter, mut is_shut: io::PipeReader) -> io::Result<()> {
     let wait = move || {
-        match control.receive() {
-            // A supervisor that is gone by now waits for nothing.
-            Ok(word) if word.starts_with(STOP) => drop(control.send(STOP)),
-            Ok(_) | Err(_) => tracing::error!("the supervisor is dead; the proxy ends, too"),
-        }
+        let word = control.receive();
         drop(stop);
+        if word.is_ok_and(|word| word.starts_with(STOP)) {
+            // Nothing is written: it ends when the other end is closed.
+            let _ = is_shut.read(&mut [0]);
+            // A supervisor that is gone by now waits for nothing.
+            let _ = control.send(STOP);
+        } else {
+            tracing::error!("the supervisor is dead; the proxy ends, too");
+        }
     };
     thread::Builder::new().name("supervisor".to_owned()).spawn(wait).map(drop)
 }
