@@ -35,6 +35,26 @@ fn keeps_root_in_its_cgroup() {
     lab.assert_clean();
 }
 
+/// Runs trust what earlier ones have left there.
+#[test]
+fn leaves_no_word_for_other_runs() {
+    let lab = Lab::new();
+    let folder = format!("/run/httpjail/of-{}", std::process::id());
+    let script = format!("mkdir {folder} && echo made; rmdir {folder}");
+    lab.jail().sh("true").exits(0);
+    assert_eq!(lab.outside().sh(&script).stdout, "made\n", "without a jail");
+    for script in [
+        script.clone(),
+        format!("mount -o remount,rw /run/httpjail; {script}"),
+        format!("umount -l /run/httpjail; {script}"),
+    ] {
+        let jailed = lab.jail().sh(&script);
+        assert_eq!(jailed.stdout, "", "{script}: {jailed:?}");
+        assert!(!std::path::Path::new(&folder).exists(), "{script}");
+    }
+    lab.assert_clean();
+}
+
 #[test]
 fn keeps_the_kernels_settings() {
     let lab = Lab::new();

@@ -1,7 +1,7 @@
 //! Carries out what the gate permitted: it takes nothing but a [`Permitted`] request, dials only
 //! the authority that was judged, and writes the request anew (P7).
 
-use http::{HeaderMap, Request, Response, Uri, Version};
+use http::{HeaderMap, Request, Response, Uri, Version, uri::PathAndQuery};
 use http_body::Body;
 
 use super::{
@@ -145,8 +145,14 @@ fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
     Some(copy)
 }
 
+/// The target as origins are told it, which begins with a slash (RFC 9112, 3.2.1).
 fn origin_form(uri: &Uri) -> Uri {
-    uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = match target.starts_with(['/', '*']) {
+        true => uri.path_and_query().cloned(),
+        false => PathAndQuery::try_from(format!("/{target}")).ok(),
+    };
+    target.map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
 /// How many bytes of the body may follow the head. A body of known length must fit.

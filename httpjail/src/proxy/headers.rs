@@ -81,6 +81,21 @@ pub(super) fn head_size(method: &str, target: &str, headers: &HeaderMap) -> u64 
     (line + fields + "\r\n".len()) as u64
 }
 
+/// Takes out what `Connection` lists, but for what has a meaning here: a rule must not decide by what the
+/// origin doesn't get.
+pub(super) fn withdraw_listed(headers: &mut HeaderMap) {
+    let tokens = headers.get_all(header::CONNECTION).iter().flat_map(listed);
+    let doomed: Vec<_> = tokens
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| {
+            !is_request_hop(name) && *name != header::HOST && *name != header::CONTENT_LENGTH
+        })
+        .collect();
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
 /// Takes out what `is_hop` says, what `Connection` lists, and all framing that could contradict
 /// the framing that is written anew.
 fn strip(headers: &mut HeaderMap, is_hop: fn(&HeaderName) -> bool) {

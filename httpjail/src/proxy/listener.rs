@@ -11,7 +11,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,7 +23,7 @@ use super::{
     slots::{Slot, Slots},
     staff::Staff,
 };
-use crate::upstream::Route;
+use crate::{policy::Seldom, upstream::Route};
 
 /// Far more than a jail has in good faith, and few enough for the usual limit on descriptors.
 const MOST_CONNECTIONS: usize = 4096;
@@ -31,6 +31,8 @@ const MOST_CONNECTIONS: usize = 4096;
 const REST: Duration = Duration::from_millis(100);
 /// How often hanging workers are looked for, at least.
 const CHECK_UP: Duration = Duration::from_millis(500);
+/// How often connections that nobody serves are told of.
+const STRANGERS: Duration = Duration::from_secs(1);
 /// How many connections one listener may bring before the others and the stop are looked at.
 const BATCH: usize = 64;
 
@@ -68,6 +70,7 @@ pub fn run<Shut>(mut config: ProxyConfig, stop: impl AsFd, shut: Shut) -> Result
         slots,
         staff,
         check_up: (config.timeouts.decision / 4).min(CHECK_UP),
+        strangers: Seldom::every(STRANGERS),
     };
     let end = acceptor.accept_until(stop.as_fd());
     if !config.drain.is_zero() {
@@ -87,6 +90,8 @@ struct Acceptor<'a> {
     slots: Arc<Slots>,
     staff: Staff<'a>,
     check_up: Duration,
+    /// When connections that nobody serves are told of: any program on the machine can make them.
+    strangers: Seldom,
 }
 
 impl Acceptor<'_> {
@@ -156,11 +161,18 @@ impl Acceptor<'_> {
         let flow = match self.flows.take(&stream, client) {
             Ok(Some(flow)) => flow,
             Ok(None) => {
-                tracing::warn!(%client, "a connection that is not of this jail was reset");
+                if self.strangers.is_due(Instant::now()) {
+                    tracing::warn!(
+                        %client,
+                        "a connection was reset: it isn't of this run, or was closed at once"
+                    );
+                }
                 return reset(&stream);
             }
             Err(error) => {
-                tracing::warn!(%client, %error, "a connection was reset: its flow can't be read");
+                if self.strangers.is_due(Instant::now()) {
+                    tracing::warn!(%client, %error, "a connection was reset: its flow can't be read");
+                }
                 return reset(&stream);
             }
         };

@@ -272,7 +272,8 @@ impl Session {
         request: Request<Arriving>,
         upgrades: bool,
     ) -> Result<Next, Incoherent> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        headers::withdraw_listed(&mut parts.headers);
         let has_body = !body.is_end_stream();
         let expects = has_body && headers::expects_continue(&parts.headers);
         self.interim.begin(parts.version, expects);

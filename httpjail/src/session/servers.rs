@@ -86,6 +86,10 @@ impl Servers {
     }
 }
 
+/// How many connections may wait to be accepted. The standard library's 128 are too few for a burst: what
+/// doesn't fit is sent again after a second. The kernel takes less, if `net.core.somaxconn` says so.
+pub(super) const BACKLOG: i32 = 4096;
+
 /// Listens at a port that the kernel chooses, but at none of `published`.
 fn listen(address: IpAddr, published: Published) -> io::Result<TcpListener> {
     // Kept until a port is found, so that each try brings another one.
@@ -93,6 +97,7 @@ fn listen(address: IpAddr, published: Published) -> io::Result<TcpListener> {
     while unfit.len() <= MAX_PUBLISHED {
         let listener = TcpListener::bind((address, 0))?;
         if !published.has(listener.local_addr()?.port().into()) {
+            rustix::net::listen(&listener, BACKLOG)?;
             return Ok(listener);
         }
         unfit.push(listener);

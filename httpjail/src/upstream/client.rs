@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body::Body;
 use tokio::{task::spawn_local, time::interval};
 
@@ -119,9 +119,10 @@ impl Client {
         if let Some(proxy) = self.route.forwarder(&origin) {
             proxy.address(&mut request, &origin);
         }
+        let binds = binds(request.headers(), &header::AUTHORIZATION);
         while let Some(connection) = self.pool.take(&origin) {
             request = match http1::exchange(connection, request, told.0).await {
-                Ok(response) => return self.answered(origin, response),
+                Ok(response) => return self.answered(origin, response, binds),
                 Err(Failed { error, request }) => match request.as_ref().and_then(&copy) {
                     Some(again) => again,
                     None => return Err(failed(&origin, error)),
@@ -149,8 +150,9 @@ impl Client {
         request: Request<B>,
         interim: &dyn OnInterim,
     ) -> Result<Answered, UpstreamError> {
+        let binds = binds(request.headers(), &header::AUTHORIZATION);
         match http1::exchange(connection, request, interim).await {
-            Ok(response) => self.answered(origin, response),
+            Ok(response) => self.answered(origin, response, binds),
             Err(Failed { error, .. }) => Err(failed(&origin, error)),
         }
     }
@@ -159,6 +161,7 @@ impl Client {
         &self,
         origin: Origin,
         response: Response<AnswerBody>,
+        binds: bool,
     ) -> Result<Answered, UpstreamError> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Switched(origin.authority.host().clone()));
@@ -167,7 +170,9 @@ impl Client {
         if wants_credentials && self.route.forwarder(&origin).is_some() {
             return Err(ViaError::Credentials.into());
         }
-        Ok((response.map(Arriving::Answer), self.lease(origin)))
+        let is_bound = binds || self::binds(response.headers(), &header::WWW_AUTHENTICATE);
+        let lease = if is_bound { Lease::Unshared } else { self.lease(origin) };
+        Ok((response.map(Arriving::Answer), lease))
     }
 
     pub(super) fn lease(&self, origin: Origin) -> Lease {
@@ -302,4 +307,13 @@ async fn sweep_regularly(pool: Rc<Pool>, sessions: Rc<Sessions>) {
         pool.sweep();
         sessions.sweep();
     }
+}
+
+/// Whether credentials are of a kind that counts for the connection, and not for one request (RFC 4559;
+/// NTLM): whoever had such a connection next would be taken for whom they belong to.
+fn binds(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().any(|value| {
+        let scheme = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+        [&b"ntlm"[..], b"negotiate"].iter().any(|it| scheme.eq_ignore_ascii_case(it))
+    })
 }

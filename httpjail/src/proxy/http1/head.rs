@@ -11,7 +11,7 @@ use crate::streams::http1::{Chunked, Framing, head_end, tokens};
 
 const MAX_HEADERS: usize = 512;
 /// How long a head may be.
-const LONGEST: usize = 512 * 1024;
+const LONGEST: usize = 256 * 1024;
 /// How long its target may be.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 

@@ -168,3 +168,54 @@ fn no_request_is_lost_when_origins_close_idle_connections() {
     }
     assert_eq!(lab.judged().len(), 50);
 }
+
+#[test]
+fn the_rule_sees_no_field_that_the_client_keeps_from_the_origin() {
+    let lab = Lab::start(Setup::default());
+    let origin = Origin::plain(echo);
+    let host = format!("a.test:{}", origin.port());
+    let mut client = lab.connect((A_TEST, origin.port()));
+    let fields = "X-Dry-Run: 1\r\nX-Kept: 2\r\nConnection: keep-alive, X-Dry-Run";
+    let reply = client.ask(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n\r\n"));
+    assert_eq!(reply.status, 200);
+    assert_eq!(origin.request(), format!("GET / HTTP/1.1\r\nhost: {host}\r\nx-kept: 2\r\n\r\n"));
+    let judged = lab.judged();
+    assert_eq!(judged[0].headers.get("x-dry-run"), None);
+    assert_eq!(judged[0].headers.get("x-kept").as_deref(), Some("2"));
+}
+
+#[test]
+fn a_connection_that_was_logged_in_is_used_for_no_other_request() {
+    let lab = Lab::start(Setup::default());
+    let origin = Origin::plain(echo);
+    let host = format!("a.test:{}", origin.port());
+    let mut client = lab.connect((A_TEST, origin.port()));
+    let mut ask = |fields: &str| {
+        let reply = client.ask(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
+        assert_eq!(reply.status, 200);
+        origin.connections()
+    };
+    let connections = [
+        "",
+        "Authorization: Basic eA==\r\n",
+        "Authorization: NTLM eA==\r\n",
+        "",
+        "authorization: negotiate x\r\n",
+        "",
+    ]
+    .map(&mut ask);
+    assert_eq!(connections, [1, 1, 1, 2, 2, 3]);
+}
+
+#[test]
+fn an_origin_is_told_a_path_that_begins_with_a_slash() {
+    let lab = Lab::start(Setup::default());
+    let origin = Origin::plain(echo);
+    let host = format!("a.test:{}", origin.port());
+    let mut client = lab.connect((A_TEST, origin.port()));
+    for (target, told) in [("?/../x", "/?/../x"), ("", "/"), ("/?", "/?"), ("?", "/?")] {
+        let reply =
+            client.ask(&format!("GET http://{host}{target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!((reply.status, reply.body), (200, format!("GET {told} HTTP/1.1")), "{target}");
+    }
+}

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     cli::plan::{Bind, Binds},
-    session::SessionError,
+    session::{SessionError, servers::BACKLOG},
 };
 
 /// Where a proxy alone listens if nothing else is said.
@@ -32,6 +32,7 @@ pub(in crate::session) fn of_command(
     let bind = |address| {
         let failed = |source| SessionError::Bind { address, source };
         let listener = TcpListener::bind(address).map_err(failed)?;
+        rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
         let place = listener.local_addr().map_err(failed)?;
         Ok::<_, SessionError>((listener, reachable(place)))
     };

@@ -40,6 +40,8 @@ fn is_of_the_head(name: &HeaderName) -> bool {
         header::UPGRADE,
     ];
     NAMES.contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+        || name.as_str().starts_with("httpjail")
 }
 
 #[cfg(test)]

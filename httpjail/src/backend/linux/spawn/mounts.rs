@@ -13,6 +13,8 @@ use super::{
 
 /// What takes the place of what is masked.
 const NOTHING: &CStr = c"/dev/null";
+/// Where runs leave word for those after them, which trust it (`session/run_dir.rs`).
+const RUNS: &CStr = c"/run/httpjail";
 /// Parts of `/proc` by which root changes the machine; not every kernel has all.
 const MACHINE: [&CStr; 5] =
     [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
@@ -44,6 +46,10 @@ impl View {
                 let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | PLAIN;
                 mount(None, part, None, flags)?;
             }
+        }
+        // Root in the jail must not leave word for a run outside.
+        if mounted(mount(Some(RUNS), RUNS, None, libc::MS_BIND))? {
+            make_read_only(RUNS, 0)?;
         }
         for private in &self.private {
             private.make()?;
