@@ -3,12 +3,14 @@
 //!
 //! They run in a process of their own, with the user's rights (`session` makes it), and the proxy
 //! asks that process: `program` is what the user wrote · `question` is what a program is told of a
-//! request · `remote` asks, in the proxy · `wire` is how · `role` answers, outside of it · `script`
-//! runs one `--sh` process · `line` talks to the `--proc` one, by what `dialogue` keeps of it and
-//! `running` holds of it · `output` brings what they say to the log.
+//! request · `remote` asks, in the proxy, with what `looked_up` keeps of processes meanwhile · `wire`
+//! is how · `role` answers, outside of it · `script` runs one `--sh` process · `line` talks to the
+//! `--proc` one, by what `dialogue` keeps of it and `running` holds of it · `output` brings what they
+//! say to the log.
 
 mod dialogue;
 mod line;
+mod looked_up;
 mod output;
 mod program;
 mod question;

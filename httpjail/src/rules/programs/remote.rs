@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Kind, Program, failed, wire};
+use super::{Kind, Program, failed, looked_up, wire};
 use crate::{
     policy::{Awaited, DecidedBy, Decision, RemoteEngine, RequestFacts, RunFacts},
     rules::warnings::Warnings,
@@ -30,7 +30,7 @@ const MOST_WAITING: usize = 4096;
 const MOST_BYTES: usize = 32 << 20;
 const CHUNK: usize = 64 << 10;
 /// How many questions are put into words before they are sent: the first must not wait for all.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 32;
 
 /// Where the process that runs the program is reached.
 #[derive(Clone, Debug)]
@@ -208,26 +208,15 @@ impl Shared {
                 self.wake.notified().await;
                 continue;
             }
+            let run = looked_up::once(&self.run);
             for (id, facts) in unsaid {
-                match self.say(&facts) {
+                match say(&facts, &run) {
                     Ok(question) => wire::push(&mut out, id, &question),
                     Err(why) => self.cannot_ask(id, &why),
                 }
             }
             stream.write_all(&out).await?;
             out.clear();
-        }
-    }
-
-    /// The question about a request in JSON, or why there is none.
-    fn say(&self, facts: &RequestFacts) -> Result<Vec<u8>, String> {
-        let question = facts.to_json(&self.run);
-        let question =
-            question.map_err(|error| format!("its process can't be looked up: {error}"))?;
-        let question = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
-        match question.len() {
-            0..=wire::LONGEST_QUESTION => Ok(question),
-            length => Err(format!("it is {length} bytes long")),
         }
     }
 
@@ -274,6 +263,17 @@ impl Shared {
     /// A panic elsewhere leaves the state as good as it was.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The question about a request in JSON, or why there is none.
+fn say(facts: &RequestFacts, run: &RunFacts) -> Result<Vec<u8>, String> {
+    let question = facts.to_json(run);
+    let question = question.map_err(|error| format!("its process can't be looked up: {error}"))?;
+    let question = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+    match question.len() {
+        0..=wire::LONGEST_QUESTION => Ok(question),
+        length => Err(format!("it is {length} bytes long")),
     }
 }
 
