@@ -1,7 +1,7 @@
 //! Reads the heads of requests. What two programs could read differently is refused: that is how one
 //! request is hidden in another (P8).
 
-use std::mem::MaybeUninit;
+use std::{cell::Cell, mem::MaybeUninit};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
@@ -12,6 +12,10 @@ use crate::streams::http1::{Chunked, Framing, head_end, tokens};
 const MAX_HEADERS: usize = 512;
 /// How long a head may be.
 const LONGEST: usize = 256 * 1024;
+/// How many bytes of a head that isn't whole a connection may hold whatever others do.
+const FREE: usize = 16 * 1024;
+/// How many more all connections of a thread may hold together.
+const TOGETHER: usize = 64 * 1024 * 1024;
 /// How long its target may be.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
@@ -47,6 +51,8 @@ pub(in crate::proxy) enum HeadError {
     Coding,
     #[error("the request's head is too long")]
     TooLong,
+    #[error("too many requests with long heads are under way")]
+    Crowded,
 }
 
 impl HeadError {
@@ -55,6 +61,7 @@ impl HeadError {
         match self {
             Self::LongTarget => StatusCode::URI_TOO_LONG,
             Self::TooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Method
             | Self::Target
             | Self::Version
@@ -72,6 +79,36 @@ pub(super) struct Progress {
     looked_at: usize,
     /// With so many it is parsed as far as it goes: nobody waits for the end of what is none.
     parse_at: usize,
+    held: Held,
+}
+
+thread_local! {
+    /// What the connections of this thread hold of such heads, but for what is free.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One connection's part of it.
+#[derive(Debug, Default)]
+struct Held(usize);
+
+impl Held {
+    /// For a head of `length` by now. Many clients together can't fill the memory by heads without end.
+    fn grow(&mut self, length: usize) -> Result<(), HeadError> {
+        let more = length.saturating_sub(FREE).saturating_sub(self.0);
+        let together = HELD.get() + more;
+        if more > 0 && together > TOGETHER {
+            return Err(HeadError::Crowded);
+        }
+        HELD.set(together);
+        self.0 += more;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.set(HELD.get().saturating_sub(self.0));
+    }
 }
 
 /// Takes the head of a request out of what was `unread`; nothing as long as it isn't whole.
@@ -93,6 +130,7 @@ pub(super) fn take(
         if unread.len() > LONGEST {
             return Err(HeadError::TooLong);
         }
+        progress.held.grow(unread.len())?;
         progress.looked_at = unread.len();
         if unread.len() > progress.parse_at {
             progress.parse_at = unread.len() * 2;
@@ -422,6 +460,25 @@ mod tests {
         assert_eq!(long("\r\n\r\n"), Err(HeadError::TooLong));
         let fits = format!("a: {}\r\n", "x".repeat(200_000));
         assert_eq!(post(&fits).unwrap().request.headers()["a"].len(), 200_000);
+    }
+
+    #[test]
+    fn heads_without_end_fill_no_memory() {
+        let long = format!("GET / HTTP/1.1\r\na: {}", "x".repeat(200_000));
+        let begin = |held: &mut Vec<Progress>| {
+            let mut progress = Progress::default();
+            let taken = take(&mut BytesMut::from(long.as_str()), &mut progress);
+            held.push(progress);
+            taken.map(|head| assert!(head.is_none()))
+        };
+        let mut held = Vec::new();
+        let first_refused = (0..1000).find(|_| begin(&mut held).is_err()).unwrap();
+        assert!((300..400).contains(&first_refused), "{first_refused}");
+        assert_eq!(begin(&mut held), Err(HeadError::Crowded));
+        let short = &mut BytesMut::from("GET / HTTP/1.1\r\na: b");
+        assert!(take(short, &mut Progress::default()).is_ok());
+        held.truncate(1);
+        assert_eq!(begin(&mut held), Ok(()));
     }
 
     proptest! {
