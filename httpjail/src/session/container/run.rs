@@ -181,7 +181,8 @@ fn certificates(run_dir: &RunDir) -> Result<PathBuf, SessionError> {
     Ok(folder)
 }
 
-/// Has a process in the jail, and in the container's network, try what must be stopped (P4).
+/// Has a process in the jail, and in the container's network, try what must be stopped (P4). What is
+/// refused from here on is the container's.
 fn try_jail(
     netns: &Netns,
     jail: &mut Jail,
@@ -213,7 +214,9 @@ fn try_jail(
         let child = spawn::spawn(plan)?.held()?.release()?;
         child.wait().map_err(SessionError::Wait)
     });
-    tried.map_err(|source| SessionError::Engine(EngineError::Netns(source)))?.map(drop)
+    tried.map_err(|source| SessionError::Engine(EngineError::Netns(source)))??;
+    jail.forget_until_now();
+    Ok(())
 }
 
 /// A container that runs, by the tool that stays until its end.
