@@ -1,5 +1,7 @@
 //! Containers in a jail: `--docker-run` with podman and docker, and the same without a jail.
 
+use std::path::Path;
+
 use httpjail_tests::containers::{Containers, IMAGE};
 use httpjail_tests::{BANNER, Lab, programs};
 use rustix::process::Signal;
@@ -200,7 +202,7 @@ fn ways_out_are_refused(lab: &Lab, containers: &Containers<'_>, more: &[(&[&str]
     let _daemon = lab.at_client(move || std::os::unix::net::UnixListener::bind(path));
     let (file, folder) = (socket.display(), socket.parent().expect("a folder").display());
     let (file, folder) = (format!("{file}:/s"), format!("{folder}:/s"));
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["--privileged"], "privileged"),
         (&["--network", "host"], "its network is \"host\""),
         (&["--network=bridge"], "its network is \"bridge\""),
@@ -213,9 +215,11 @@ fn ways_out_are_refused(lab: &Lab, containers: &Containers<'_>, more: &[(&[&str]
         (&["-P"], "ports of this machine"),
         (&["--security-opt", "systempaths=unconfined"], "/proc/sys"),
         (&["-v", "/proc/sys:/s"], "the kernel's proc"),
-        (&["-v", "/:/s:ro"], "the kernel's"),
+        (&["-v", "/:/s:ro"], "a part of"),
         (&["-v", &file], "of a program outside"),
         (&["-v", &folder], "of a program outside"),
+        (&["-v", "/run/httpjail:/s"], "a part of \"/run/httpjail\""),
+        (&["-v", "/var/lib:/s"], "a part of \"/var/lib/containerd\""),
     ];
     let jail = containers.jail().js("true");
     for (options, said) in cases.iter().chain(more) {
@@ -243,6 +247,7 @@ fn podmans_ways_out_are_refused() {
         (&["--cgroups=split"], "failed to create the container"),
     ];
     ways_out_are_refused(&lab, &containers, &more);
+    storage_is_refused(&containers, &lab.home().join("podman/storage"));
     lab.assert_clean();
 }
 
@@ -252,8 +257,37 @@ fn dockers_ways_out_are_refused() {
     let containers = Containers::docker(&lab, &[]);
     let volume =
         "type=volume,src=vv,dst=/s,volume-opt=type=none,volume-opt=o=bind,volume-opt=device=/run";
-    let more: [(&[&str], &str); 1] = [(&["--mount", volume], "the volume vv has options")];
+    let more: [(&[&str], &str); 2] = [
+        (&["--mount", volume], "the volume vv has options"),
+        (&["-v", "/var/lib/docker/none-such:/s:ro"], "a part of \"/var/lib/docker\""),
+    ];
     ways_out_are_refused(&lab, &containers, &more);
+    storage_is_refused(&containers, &lab.home().join("docker/data"));
+}
+
+/// What an engine makes only when it starts its first container: where namespaces are held, above all.
+#[test]
+fn what_dockers_engine_makes_late_is_refused() {
+    let lab = Lab::new();
+    let containers = Containers::docker(&lab, &[]);
+    let mount = format!("{}:/s", lab.home().join("docker/exec/netns").display());
+    let jail = containers.jail().js("true");
+    let refused = jail.run(["--rm", "-v", &mount, IMAGE, "sh", "-c", "ls /s"]).exits(125);
+    assert!(refused.stderr.contains("the kernel's nsfs"), "{refused:?}");
+    assert_eq!(refused.stdout, "", "{refused:?}");
+    assert_eq!(containers.all(), Vec::<String>::new());
+}
+
+/// Where the engine itself says that it keeps its containers; a volume in there is the container's own.
+fn storage_is_refused(containers: &Containers<'_>, storage: &Path) {
+    let mount = format!("{}:/s", storage.join("volumes").display());
+    let jail = containers.jail().js("true");
+    let refused = jail.run(["--rm", "-v", &mount, IMAGE, "true"]).exits(125);
+    assert!(refused.stderr.contains(&format!("a part of {storage:?}")), "{refused:?}");
+    for volume in ["named:/s", "/s"] {
+        let words = ["--rm", "-v", volume, IMAGE, "sh", "-c", "echo it > /s/x; cat /s/x"];
+        assert_eq!(jail.run(words).exits(0).stdout, "it\n", "{volume}");
+    }
 }
 
 /// However a run ends, its container ends with it, and nothing is left.

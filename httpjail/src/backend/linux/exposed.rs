@@ -9,8 +9,10 @@ use std::{
 
 use super::{
     procfs,
-    spawn::view::{KNOWN_SOCKETS, Mount, SETTINGS, bound_path, is_open, is_socket, lines},
+    spawn::view::{KNOWN_SOCKETS, Mount, SETTINGS, bound_path, is_open, lines},
 };
+
+pub(crate) use super::spawn::view::is_socket;
 
 /// File systems by which the kernel, or another namespace, is reached, besides [`SETTINGS`].
 const OF_THE_KERNEL: [&[u8]; 4] = [b"devpts", b"devtmpfs", b"nsfs", b"proc"];
@@ -27,6 +29,8 @@ pub(crate) enum Exposed {
     },
     /// The Unix socket of a program outside.
     Socket(PathBuf),
+    /// What httpjail or an engine keeps to itself.
+    Closed(PathBuf),
 }
 
 impl fmt::Display for Exposed {
@@ -34,6 +38,9 @@ impl fmt::Display for Exposed {
         match self {
             Self::Kernel { kind, at } => write!(f, "the kernel's {kind} at {at:?}"),
             Self::Socket(path) => write!(f, "the socket {path:?} of a program outside"),
+            Self::Closed(path) => {
+                write!(f, "a part of {path:?}, which is httpjail's own or an engine's")
+            }
         }
     }
 }
@@ -61,6 +68,23 @@ pub(crate) fn through(path: &Path, open: &[PathBuf]) -> io::Result<Option<Expose
         socket.canonicalize().is_ok_and(|real| real.starts_with(&path)) && !is_open(socket, open)
     };
     Ok(found.find(is_seen).map(Exposed::Socket))
+}
+
+/// What of `closed` is at `path`, below it, or around it. Nothing need be there yet: an engine makes
+/// folders for what is to be mounted.
+pub(crate) fn closed(path: &Path, closed: &[PathBuf]) -> Option<Exposed> {
+    let path = real(path);
+    let mut closed = closed.iter().map(|closed| real(closed));
+    let found = closed.find(|closed| path.starts_with(closed) || closed.starts_with(&path));
+    found.map(Exposed::Closed)
+}
+
+/// Where a path leads, as far as it leads anywhere.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    let mut above = path.ancestors().filter_map(|above| Some((above, above.canonicalize().ok()?)));
+    let Some((above, real)) = above.next() else { return path.to_owned() };
+    let rest = path.strip_prefix(above).ok().filter(|rest| !rest.as_os_str().is_empty());
+    rest.map_or_else(|| real.clone(), |rest| real.join(rest))
 }
 
 fn kernel(path: &Path, mounts: &[u8]) -> Option<Exposed> {
@@ -108,6 +132,25 @@ mod tests {
         for plain in ["/srv/b", "/srv/b/c", "/home", "/srv/a/k", "/procession"] {
             assert_eq!(found(plain), None, "{plain}");
         }
+    }
+
+    #[test]
+    fn closed_folders_are_found_below_and_around_even_when_they_are_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().canonicalize().unwrap();
+        let (kept, link) = (here.join("kept"), here.join("link"));
+        std::os::unix::fs::symlink(&here, &link).unwrap();
+        let list = [link.join("kept")];
+        let expected = Some(Exposed::Closed(kept.clone()));
+        let check = || {
+            for path in [&here, &link, &kept, &link.join("kept"), &kept.join("a/b")] {
+                assert_eq!(closed(path, &list), expected, "{path:?}");
+            }
+            assert_eq!(closed(&here.join("kept-not"), &list), None);
+        };
+        check();
+        std::fs::create_dir(&kept).unwrap();
+        check();
     }
 
     #[test]

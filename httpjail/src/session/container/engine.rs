@@ -4,6 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, Read},
     os::fd::AsFd,
+    path::PathBuf,
     thread,
     time::Duration,
 };
@@ -48,6 +49,8 @@ enum Maker {
 #[derive(Debug)]
 pub(super) struct Engine<'a> {
     pub(super) kind: Kind,
+    /// The folder of its images and containers, where it has told of it.
+    pub(super) root: Option<PathBuf>,
     tool: Tool<'a>,
 }
 
@@ -110,15 +113,20 @@ impl<'a> Engine<'a> {
                 tool.run(&[what, "--format", "{{json .}}"].map(Into::into), complaints)?;
             Ok::<_, EngineError>(serde_json::from_slice(&said).unwrap_or(Value::Null))
         };
-        let kind = match Maker::of(&ask("version")?) {
+        let (kind, root) = match Maker::of(&ask("version")?) {
             None => return Ok(None),
-            Some(Maker::Podman) => Ok(Kind::Podman),
+            // Every one of its containers tells where it is.
+            Some(Maker::Podman) => (Ok(Kind::Podman), None),
             // It has more to tell of its engine.
-            Some(Maker::Docker) => fitness(&ask("info")?),
+            Some(Maker::Docker) => {
+                let info = ask("info")?;
+                let root = info.get("DockerRootDir").and_then(Value::as_str);
+                (fitness(&info), root.map(PathBuf::from))
+            }
         };
         let kind = kind.map_err(|why| EngineError::Unfit { tool: name.to_owned(), why })?;
         tracing::info!(tool = %name.display(), ?kind, "found a container engine");
-        Ok(Some(Self { kind, tool }))
+        Ok(Some(Self { kind, root, tool }))
     }
 
     /// What the tool prints.

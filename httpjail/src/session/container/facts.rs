@@ -1,6 +1,6 @@
 //! What the engine made of the user's arguments, read from the created container.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -26,6 +26,10 @@ pub(super) struct Facts {
     /// Whether ports of the host lead to it.
     pub(super) published: bool,
     pub(super) mounts: Vec<Mount>,
+    /// Where volumes are.
+    pub(super) volumes: Vec<PathBuf>,
+    /// The folder of the engine's images and containers, where that of the container tells.
+    pub(super) root: Option<PathBuf>,
 }
 
 /// Something that the container sees and that isn't its own.
@@ -80,6 +84,7 @@ impl Facts {
             shared,
             capabilities: capabilities.collect::<Option<_>>()?,
             read_only: list(linux, "readonlyPaths")?,
+            root: Some(storage(&text(container, "StaticDir")?)?),
             mounts: both.mounts.iter().cloned().chain(binds).collect(),
             ..both
         })
@@ -90,7 +95,12 @@ impl Facts {
         let restart = host.get("RestartPolicy")?.get("Name")?.as_str()?;
         let ports = host.get("PortBindings")?;
         let has_ports = ports.as_object().is_some_and(|ports| !ports.is_empty());
-        let mounts = container.get("Mounts")?.as_array()?.iter().map(Mount::read);
+        let listed = container.get("Mounts")?.as_array()?;
+        let mounts = listed.iter().map(Mount::read);
+        let is_volume =
+            |mount: &&Value| mount.get("Type").and_then(Value::as_str) == Some("volume");
+        let volumes = listed.iter().filter(is_volume);
+        let volumes = volumes.map(|mount| text(mount, "Source").map(PathBuf::from));
         Some(Self {
             image: text(container, "Image")?,
             interactive: flag(config, "OpenStdin")?,
@@ -105,6 +115,8 @@ impl Facts {
             restarted: !matches!(restart, "" | "no"),
             published: has_ports || flag(host, "PublishAllPorts")?,
             mounts: mounts.collect::<Option<_>>()?,
+            volumes: volumes.collect::<Option<_>>()?,
+            root: None,
         })
     }
 }
@@ -133,6 +145,11 @@ fn bind(mount: &Value) -> Option<Mount> {
     let is_bind = has_option.is_some_and(|options| options.iter().any(is_bind))
         || mount.get("type").and_then(Value::as_str) == Some("bind");
     is_bind.then(|| text(mount, "source").map(|source| Mount::Bind(source.into()))).flatten()
+}
+
+/// Podman's storage, by the folder of a container (`ROOT/DRIVER-containers/ID/userdata`).
+fn storage(container: &str) -> Option<PathBuf> {
+    Path::new(container).ancestors().nth(3).map(Path::to_owned)
 }
 
 /// Of a namespace: nobody else's.
@@ -168,11 +185,11 @@ mod tests {
 
     fn inspected() -> Value {
         json!([{
-            "Image": "sha256:1", "Pod": "",
+            "Image": "sha256:1", "Pod": "", "StaticDir": "/r/vfs-containers/1/userdata",
             "Config": {"OpenStdin": true},
             "Mounts": [
                 {"Type": "bind", "Source": "/srv"},
-                {"Type": "volume", "Name": "v"},
+                {"Type": "volume", "Name": "v", "Source": "/r/volumes/v/_data"},
                 {"Type": "tmpfs", "Source": ""},
                 {"Type": "npipe"},
             ],
@@ -241,6 +258,8 @@ mod tests {
         let facts = Facts::of_podman(&inspected(), &specification).unwrap();
         assert_eq!(facts.capabilities, ["CAP_KILL", "CAP_BPF"]);
         assert_eq!(facts.shared, ["shared memory"]);
+        assert_eq!(facts.root, Some("/r".into()));
+        assert_eq!(facts.volumes, [Path::new("/r/volumes/v/_data")]);
         assert!(facts.mounts.ends_with(&[Mount::Bind("/x".into()), Mount::Bind("/y".into())]));
         specification["linux"]["namespaces"] = json!([]);
         let facts = Facts::of_podman(&inspected(), &specification).unwrap();

@@ -202,6 +202,8 @@ mod tests {
             restarted: false,
             published: false,
             mounts: Vec::new(),
+            volumes: Vec::new(),
+            root: None,
         }
     }
 

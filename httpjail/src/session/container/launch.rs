@@ -20,7 +20,7 @@ use super::{
 use crate::{
     backend::linux::{
         cgroup::Hierarchy,
-        exposed,
+        exposed::{self, Exposed},
         netns::Netns,
         spawn::PlainChild,
         user::{self, Wishes},
@@ -31,6 +31,18 @@ use crate::{
 
 /// SIGINT, as statuses name it.
 const INTERRUPT: u8 = 2;
+
+/// What nobody may have mounted: there httpjail and engines keep what they act on as root, for all of
+/// the machine.
+const CLOSED: [&str; 7] = [
+    "/run/containerd",
+    "/run/docker",
+    "/run/docker.sock",
+    "/run/httpjail",
+    "/var/lib/containerd",
+    "/var/lib/containers",
+    "/var/lib/docker",
+];
 
 /// What there is around a container before it is there.
 #[derive(Clone, Copy)]
@@ -96,13 +108,19 @@ impl<'e> Container<'e> {
         engine.note(run_dir, &noted).map_err(SessionError::RunDir)?;
         let given = Given { network: &network, cgroup_parent: parent };
         container.facts = place.facts(&container.id)?;
-        place.judge(&container.facts, given)?;
+        place.judge(&container.facts, given, &container.id)?;
         let netns = match (made, holder) {
+            // Podman has the container ready, with all that it makes for it.
             (Some(netns), _) => {
                 place.is_where_it_should_be(&container.id, Some(&netns))?;
                 netns
             }
-            (None, Some(name)) => container.hold(place, name)?,
+            (None, Some(name)) => {
+                let netns = container.hold(place, name)?;
+                // Once more: for its first container an engine makes sockets and mounts.
+                place.look(&container.facts, &container.id)?;
+                netns
+            }
             (None, None) => return Err(EngineError::Elsewhere.into()),
         };
         Ok((container, netns))
@@ -245,20 +263,10 @@ impl Place<'_, '_> {
         facts.ok_or_else(|| engine.unclear(WHAT))
     }
 
-    fn judge(&self, facts: &Facts, given: Given<'_>) -> Result<(), EngineError> {
+    fn judge(&self, facts: &Facts, given: Given<'_>, id: &str) -> Result<(), EngineError> {
         judge::judge(facts, given).map_err(EngineError::Refused)?;
-        let (paths, volumes) = judge::mounts(facts).map_err(EngineError::Refused)?;
-        for path in paths {
-            match exposed::through(path, self.sockets) {
-                Ok(None) => {}
-                // Nothing is there, and an empty folder if the engine makes it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Ok(Some(what)) => {
-                    return Err(EngineError::Refused(Refusal::exposed(path, &what)));
-                }
-                Err(source) => return Err(EngineError::Mount { path: path.clone(), source }),
-            }
-        }
+        self.look(facts, id)?;
+        let (_, volumes) = judge::mounts(facts).map_err(EngineError::Refused)?;
         for volume in volumes {
             let found = self.engine.tell("a volume", ["volume", "inspect", volume])?;
             if !is_plain(&found) {
@@ -266,6 +274,42 @@ impl Place<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Looks at what of the host is mounted.
+    fn look(&self, facts: &Facts, id: &str) -> Result<(), EngineError> {
+        let refused =
+            |path: &Path, what: &Exposed| Err(EngineError::Refused(Refusal::exposed(path, what)));
+        let roots = self.engine.root.iter().chain(&facts.root).cloned();
+        let closed: Vec<_> = CLOSED.into_iter().map(PathBuf::from).chain(roots).collect();
+        let (paths, _) = judge::mounts(facts).map_err(EngineError::Refused)?;
+        for path in paths {
+            if let Some(what) = exposed::closed(path, &closed)
+                && !self.is_given(path, facts, id)
+            {
+                return refused(path, &what);
+            }
+            match exposed::through(path, self.sockets) {
+                Ok(None) => {}
+                // Nothing is there, and an empty folder if the engine makes it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(Some(what)) => return refused(path, &what),
+                Err(source) => return Err(EngineError::Mount { path: path.clone(), source }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a path that others may not have mounted is for this container: the run's certificates,
+    /// what the engine keeps for it (under its id, which nobody can know beforehand), its volumes, and a
+    /// socket that was opened on purpose.
+    fn is_given(&self, path: &Path, facts: &Facts, id: &str) -> bool {
+        let real = exposed::real(path);
+        let is_volume = |volume: &PathBuf| real == exposed::real(volume);
+        real == exposed::real(self.certificates)
+            || real.components().any(|part| part.as_os_str() == id)
+            || facts.volumes.iter().any(is_volume)
+            || self.sockets.contains(&real) && exposed::is_socket(&real)
     }
 
     /// Makes sure that the container's first process is in the jail's cgroup, and in the network

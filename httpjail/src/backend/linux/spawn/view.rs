@@ -317,7 +317,7 @@ pub(in crate::backend::linux) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8
     text.split(|&byte| byte == b'\n')
 }
 
-pub(in crate::backend::linux) fn is_socket(path: &Path) -> bool {
+pub(crate) fn is_socket(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
 }
 
