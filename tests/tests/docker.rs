@@ -202,7 +202,12 @@ fn ways_out_are_refused(lab: &Lab, containers: &Containers<'_>, more: &[(&[&str]
     let _daemon = lab.at_client(move || std::os::unix::net::UnixListener::bind(path));
     let (file, folder) = (socket.display(), socket.parent().expect("a folder").display());
     let (file, folder) = (format!("{file}:/s"), format!("{folder}:/s"));
-    let cases: [(&[&str], &str); 17] = [
+    // Of another network namespace than the jail's caller: no list tells of it.
+    let foreign = lab.home().join("foreign").join("below");
+    std::fs::create_dir_all(&foreign).expect("the lab's own folder");
+    let _foreign = std::os::unix::net::UnixListener::bind(foreign.join("s")).expect("a socket");
+    let foreign = format!("{}:/s", lab.home().join("foreign").display());
+    let cases: [(&[&str], &str); 18] = [
         (&["--privileged"], "privileged"),
         (&["--network", "host"], "its network is \"host\""),
         (&["--network=bridge"], "its network is \"bridge\""),
@@ -218,6 +223,7 @@ fn ways_out_are_refused(lab: &Lab, containers: &Containers<'_>, more: &[(&[&str]
         (&["-v", "/:/s:ro"], "a part of"),
         (&["-v", &file], "of a program outside"),
         (&["-v", &folder], "of a program outside"),
+        (&["-v", &foreign], "foreign/below/s\" of a program outside"),
         (&["-v", "/run/httpjail:/s"], "a part of \"/run/httpjail\""),
         (&["-v", "/var/lib:/s"], "a part of \"/var/lib/containerd\""),
     ];

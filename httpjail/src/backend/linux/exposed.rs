@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     procfs,
+    socket_files::{self, Found},
     spawn::view::{KNOWN_SOCKETS, Mount, SETTINGS, bound_path, is_open, lines},
 };
 
@@ -31,6 +32,8 @@ pub(crate) enum Exposed {
     Socket(PathBuf),
     /// What httpjail or an engine keeps to itself.
     Closed(PathBuf),
+    /// More than is looked at.
+    TooMuch,
 }
 
 impl fmt::Display for Exposed {
@@ -38,6 +41,11 @@ impl fmt::Display for Exposed {
         match self {
             Self::Kernel { kind, at } => write!(f, "the kernel's {kind} at {at:?}"),
             Self::Socket(path) => write!(f, "the socket {path:?} of a program outside"),
+            Self::TooMuch => write!(
+                f,
+                "more than {} files, which are too many to look for sockets of programs outside",
+                socket_files::MOST
+            ),
             Self::Closed(path) => {
                 write!(f, "a part of {path:?}, which is httpjail's own or an engine's")
             }
@@ -67,7 +75,15 @@ pub(crate) fn through(path: &Path, open: &[PathBuf]) -> io::Result<Option<Expose
     let is_seen = |socket: &PathBuf| {
         socket.canonicalize().is_ok_and(|real| real.starts_with(&path)) && !is_open(socket, open)
     };
-    Ok(found.find(is_seen).map(Exposed::Socket))
+    if let Some(socket) = found.find(is_seen) {
+        return Ok(Some(Exposed::Socket(socket)));
+    }
+    // What was bound by another path, or in another network namespace, is found as a file.
+    Ok(match socket_files::below(&path, open, socket_files::MOST)? {
+        Found::Nothing => None,
+        Found::Socket(socket) => Some(Exposed::Socket(socket)),
+        Found::TooMuch => Some(Exposed::TooMuch),
+    })
 }
 
 /// What of `closed` is at `path`, below it, or around it. Nothing need be there yet: an engine makes

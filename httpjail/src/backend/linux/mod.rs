@@ -19,6 +19,7 @@ mod remains;
 pub(crate) mod role;
 pub(crate) mod signals;
 mod sock_diag;
+mod socket_files;
 pub mod spawn;
 
 #[cfg(test)]

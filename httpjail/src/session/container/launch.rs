@@ -283,7 +283,7 @@ impl Place<'_, '_> {
         let roots = self.engine.root.iter().chain(&facts.root).cloned();
         let closed: Vec<_> = CLOSED.into_iter().map(PathBuf::from).chain(roots).collect();
         let (paths, _) = judge::mounts(facts).map_err(EngineError::Refused)?;
-        for path in paths {
+        for path in paths.iter().copied().chain(&facts.volumes) {
             if let Some(what) = exposed::closed(path, &closed)
                 && !self.is_given(path, facts, id)
             {
