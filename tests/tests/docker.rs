@@ -207,10 +207,11 @@ fn ways_out_are_refused(lab: &Lab, containers: &Containers<'_>, more: &[(&[&str]
     std::fs::create_dir_all(&foreign).expect("the lab's own folder");
     let _foreign = std::os::unix::net::UnixListener::bind(foreign.join("s")).expect("a socket");
     let foreign = format!("{}:/s", lab.home().join("foreign").display());
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["--privileged"], "privileged"),
         (&["--network", "host"], "its network is \"host\""),
         (&["--network=bridge"], "its network is \"bridge\""),
+        (&["--net", "host"], "its network is \"host\""),
         (&["--pid=host"], "its processes"),
         (&["--ipc", "host"], "its shared memory"),
         (&["--cap-add", "NET_ADMIN"], "CAP_NET_ADMIN"),

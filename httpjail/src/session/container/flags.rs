@@ -50,6 +50,10 @@ impl Flags {
             flags.long.insert(name.to_owned(), value);
             flags.short.extend(short.map(|short| (short, name.to_owned())));
         }
+        // Tools take it, and their help doesn't list it.
+        if let Some(value) = flags.value("network") {
+            flags.long.insert("net".to_owned(), value);
+        }
         flags
     }
 
@@ -120,7 +124,7 @@ fn is_about_the_network(
     next: Option<&OsString>,
 ) -> Result<bool, EngineError> {
     match name {
-        "network" => match own.or(next.and_then(|next| next.to_str())) {
+        "net" | "network" => match own.or(next.and_then(|next| next.to_str())) {
             Some("none") => Ok(true),
             mode => {
                 let refusal = Refusal::Network(mode.unwrap_or_default().to_owned());
@@ -249,8 +253,17 @@ mod tests {
         let create = |words: &str| Ok((words.to_owned(), String::new()));
         assert_eq!(split_words("--network none -i image"), create("-i image"));
         assert_eq!(split_words("--network=none image"), create("image"));
+        assert_eq!(split_words("--net none -i image"), create("-i image"));
+        assert_eq!(split_words("--net=none image"), create("image"));
         assert_eq!(split_words("image --network=host"), create("image --network=host"));
-        for words in ["--network host image", "--network=bridge image", "-p 80:80 image", "-P x"] {
+        for words in [
+            "--network host image",
+            "--network=bridge image",
+            "--net host image",
+            "--net=bridge image",
+            "-p 80:80 image",
+            "-P x",
+        ] {
             split_words(words).unwrap_err();
         }
     }
