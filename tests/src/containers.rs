@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -199,12 +200,24 @@ impl<'lab> Containers<'lab> {
 }
 
 impl Drop for Containers<'_> {
-    /// Engines leave the parents of cgroups of version 1, where there are such.
+    /// Engines leave the parents of cgroups of version 1, and podman its monitor's, where there are such.
     fn drop(&mut self) {
         let name = self.lab.cgroup().name();
         for mount in legacy_mounts() {
-            let _ = fs::remove_dir(mount.join(name.trim_start_matches('/')));
+            let parent = mount.join(name.trim_start_matches('/'));
+            remove_empty(&parent.join("conmon"));
+            remove_empty(&parent);
         }
+    }
+}
+
+/// Removes a cgroup, as soon as the last process in it has ended.
+fn remove_empty(cgroup: &Path) {
+    let until = Instant::now() + DEADLINE;
+    while fs::remove_dir(cgroup).is_err_and(|error| error.kind() == ErrorKind::ResourceBusy)
+        && Instant::now() < until
+    {
+        std::thread::yield_now();
     }
 }
 
