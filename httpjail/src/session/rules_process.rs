@@ -139,15 +139,7 @@ impl RulesProcess {
         if !wait_for(self.control.as_fd(), START).map_err(SessionError::Rules)? {
             return Err(SessionError::Rules(io::ErrorKind::TimedOut.into()));
         }
-        let report = self.control.receive().map_err(SessionError::Rules)?;
-        let report = rules_role::read_report(&report).ok_or_else(|| {
-            SessionError::Rules(io::Error::other("its process ended; its own message is above"))
-        })?;
-        report.map_err(|source| SessionError::Program {
-            option: program.kind().option(),
-            name: program.name().to_owned(),
-            source,
-        })
+        rules_role::take_report(&self.control, program)
     }
 
     /// Tells it to end: nobody asks any more.

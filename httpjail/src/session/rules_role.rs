@@ -11,7 +11,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::control::{Channel, STOP};
+use super::{
+    SessionError,
+    control::{Channel, STOP},
+};
 use crate::rules::{Program, serve_program};
 
 /// All that the role needs, made by the supervisor before the fork.
@@ -80,11 +83,28 @@ fn report(started: Result<(), &io::Error>) -> [u8; 4] {
 }
 
 /// Reads a report back. `None`: it is none, for the role is dead.
-pub(super) fn read_report(message: &[u8]) -> Option<io::Result<()>> {
+fn read_report(message: &[u8]) -> Option<io::Result<()>> {
     match i32::from_be_bytes(message.try_into().ok()?) {
         0 => Some(Ok(())),
         error => Some(Err(io::Error::from_raw_os_error(error))),
     }
+}
+
+/// Takes the role's word that `program` can be asked, which has come or is about to.
+///
+/// # Errors
+///
+/// When the role has ended, or can't start the program.
+pub(super) fn take_report(control: &Channel, program: &Program) -> Result<(), SessionError> {
+    let report = control.receive().map_err(SessionError::Rules)?;
+    let report = read_report(&report).ok_or_else(|| {
+        SessionError::Rules(io::Error::other("its process ended; its own message is above"))
+    })?;
+    report.map_err(|source| SessionError::Program {
+        option: program.kind().option(),
+        name: program.name().to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
